@@ -1,0 +1,1 @@
+//! AUREON as a daemon.

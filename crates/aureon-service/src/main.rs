@@ -1,0 +1,2 @@
+//! The `aureond` binary.
+fn main() {}

@@ -1,1 +1,11 @@
 //! AUREON's engine: an HTTP/1.1 server straight on the operating system's sockets.
+//!
+//! No framework, no async runtime, no dependency but the bindings of the operating system.
+//! The modules in reading order: [`limits`] holds every bound; [`http`] turns bytes into events
+//! and back without doing any IO.
+
+pub mod http;
+pub mod limits;
+
+pub use http::{Head, Method, Status, Version};
+pub use limits::Limits;

@@ -1,0 +1,31 @@
+//! The protocol: bytes to events and back (RFC 9110, RFC 9112).
+//!
+//! Nothing here does IO, reads a clock, holds a socket or is `unsafe`: a caller brings the bytes
+//! and takes the bytes. Any input gives events or an [`Error`], never a panic, and the same
+//! events however the bytes were cut.
+//!
+//! In reading order: [`Method`], [`Status`] and [`Error`] are the words; `scan` classifies
+//! bytes; `parse` reads a head once, left to right, resuming where it stopped; `framing` says
+//! where a body ends; `chunked` reads the one coding we know; [`Session`] is the state machine
+//! that decides what happens next on a connection; `write` renders heads; `date` the clock's
+//! text form.
+
+mod chunked;
+pub mod date;
+mod error;
+mod framing;
+mod head;
+mod method;
+mod parse;
+pub mod scan;
+mod session;
+mod status;
+pub mod write;
+
+pub use error::Error;
+pub use framing::Framing;
+pub use head::{Fields, Head, HeadOwned, Version};
+pub use method::Method;
+pub use parse::{Scratch, parse_head};
+pub use session::{BodyEvent, Delimiter, HeadEvent, Outcome, Reply, Session};
+pub use status::Status;

@@ -1,0 +1,102 @@
+//! Renders response heads and chunk heads (RFC 9112 §4, §7.1).
+//!
+//! Everything is appended to the caller's buffer; nothing here can fail. Numbers are written
+//! digit by digit because `format!` would cost more than the rest of the head.
+
+use super::Status;
+use super::date::DATE_BYTES;
+
+/// Appends the status line and the Date field, which every response of ours has (RFC 9110
+/// §6.6.1).
+#[inline]
+pub fn write_status(out: &mut Vec<u8>, status: Status, date: &[u8; DATE_BYTES]) {
+    if status == Status::OK {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\nDate: ");
+    } else {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        write_decimal(out, u64::from(status.code()));
+        out.push(b' ');
+        out.extend_from_slice(status.reason().as_bytes());
+        out.extend_from_slice(b"\r\nDate: ");
+    }
+    out.extend_from_slice(date);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends one field line. The caller has checked name and value.
+pub fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a number in decimal.
+#[inline]
+pub fn write_decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends the head of a chunk of `len` bytes; its data and CRLF follow.
+pub fn write_chunk_head(out: &mut Vec<u8>, len: usize) {
+    let mut digits = [0u8; 16];
+    let mut at = digits.len();
+    let mut value = len;
+    loop {
+        at -= 1;
+        digits[at] = b"0123456789abcdef"[value & 15];
+        value >>= 4;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What ends a chunk's data.
+pub const CHUNK_END: &[u8] = b"\r\n";
+
+/// The last chunk and the end of an empty trailer section.
+pub const CHUNKS_END: &[u8] = b"0\r\n\r\n";
+
+/// The interim response to `Expect: 100-continue` (RFC 9110 §15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_format_writes_them() {
+        for value in [0, 1, 9, 10, 99, 100, 65_535, u64::MAX] {
+            let mut out = Vec::new();
+            write_decimal(&mut out, value);
+            assert_eq!(out, format!("{value}").into_bytes());
+        }
+        for value in [0usize, 1, 15, 16, 255, 4_096, usize::MAX] {
+            let mut out = Vec::new();
+            write_chunk_head(&mut out, value);
+            assert_eq!(out, format!("{value:x}\r\n").into_bytes());
+        }
+    }
+
+    #[test]
+    fn every_status_has_its_line() {
+        let date = b"Sun, 06 Nov 1994 08:49:37 GMT";
+        let mut out = Vec::new();
+        write_status(&mut out, Status::NOT_FOUND, date);
+        let expected = b"HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+        assert_eq!(out, expected);
+    }
+}

@@ -1,0 +1,120 @@
+//! Every bound of the engine, in one place: unit, reason, precedent.
+//!
+//! [`Limits`] holds what an operator may change; the constants below it are fixed because
+//! changing them would change a data structure. Nothing here imports anything of ours, and no
+//! other file decides a bound.
+
+/// The bounds a server enforces. All are on by default; zero never means "unlimited".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head, request line included; also of a trailer section.
+    /// 16 KiB. nginx 4×8 KiB, Node 16 KiB, h11 16 KiB. More is answered 431.
+    pub head_bytes_max: usize,
+    /// Field lines in a head or a trailer section. 100. Apache 100, Go's hpack default 100.
+    pub head_fields_max: usize,
+    /// Bytes of a request target. 8,000: the least RFC 9110 §4.1 recommends. More is a 414.
+    pub target_bytes_max: usize,
+    /// Bytes of a body buffered for a handler. 1 MiB, as nginx. More is answered 413.
+    pub body_bytes_max: u64,
+    /// Bytes of a body streamed to an upload handler. 1 GiB.
+    pub upload_bytes_max: u64,
+    /// Bytes of chunk extensions in one body. 4 KiB: they are ignored, so only a flood has more
+    /// (CVE-2023-39326 in Go was this flood).
+    pub chunk_extension_bytes_max: usize,
+    /// Milliseconds from a head's first byte to its last. 10 s. Apache 20–40 s, Node 60 s.
+    pub head_timeout_ms: u32,
+    /// Milliseconds a body may take before `body_rate_min` is demanded of it. 10 s.
+    pub body_timeout_ms: u32,
+    /// Bytes a second a body must average after `body_timeout_ms`. 500, as Apache's
+    /// mod_reqtimeout; Kestrel has 240.
+    pub body_rate_min: u32,
+    /// Milliseconds a connection may stay without a request. 60 s. nginx 75 s.
+    pub idle_timeout_ms: u32,
+    /// Milliseconds a peer may take nothing of an answer. 30 s. nginx 60 s.
+    pub write_timeout_ms: u32,
+    /// Milliseconds in which a late or blocking answer must come. 60 s. nginx proxies wait 60 s.
+    pub answer_timeout_ms: u32,
+    /// Milliseconds of reading on after a refusal, so that the peer sees the answer and not a
+    /// reset (RFC 9112 §9.6). 2 s. nginx lingers 5 s between reads, 30 s in all.
+    pub linger_timeout_ms: u32,
+    /// Bytes read and thrown away after a refusal, or of a body nobody wanted. 256 KiB, as Go.
+    pub discard_bytes_max: u64,
+    /// Connections of the whole server. 16,384. nginx has 512 a worker, HAProxy 1,024 and up.
+    pub connections_max: usize,
+    /// Requests on one connection, then `Connection: close`. 100,000; nginx has 1,000. It only
+    /// bounds what a leak per connection could cost.
+    pub requests_per_connection_max: u32,
+    /// Bytes of answers held for one connection before reading pauses. 256 KiB.
+    pub output_bytes_max: usize,
+    /// Milliseconds running exchanges get after a stop was asked for. 30 s. systemd kills at 90.
+    pub drain_timeout_ms: u32,
+    /// Threads for blocking handlers and streams. 16; they are started on demand.
+    pub pool_threads_max: usize,
+    /// Jobs waiting for such a thread. 1,024; more are answered 503 with `Retry-After`.
+    pub pool_queue_max: usize,
+    /// Connections the kernel may hold ready for `accept`. 1,024; Linux clips it to somaxconn.
+    pub backlog: u32,
+}
+
+impl Limits {
+    /// The defaults, as a constant.
+    pub const DEFAULT: Limits = Limits {
+        head_bytes_max: 16 * 1024,
+        head_fields_max: 100,
+        target_bytes_max: 8_000,
+        body_bytes_max: 1024 * 1024,
+        upload_bytes_max: 1024 * 1024 * 1024,
+        chunk_extension_bytes_max: 4 * 1024,
+        head_timeout_ms: 10_000,
+        body_timeout_ms: 10_000,
+        body_rate_min: 500,
+        idle_timeout_ms: 60_000,
+        write_timeout_ms: 30_000,
+        answer_timeout_ms: 60_000,
+        linger_timeout_ms: 2_000,
+        discard_bytes_max: 256 * 1024,
+        connections_max: 16_384,
+        requests_per_connection_max: 100_000,
+        output_bytes_max: 256 * 1024,
+        drain_timeout_ms: 30_000,
+        pool_threads_max: 16,
+        pool_queue_max: 1_024,
+        backlog: 1_024,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits::DEFAULT
+    }
+}
+
+/// Largest `head_bytes_max` that may be set: offsets into a head are 16 bits wide, so that a
+/// field costs eight bytes in the table.
+pub const HEAD_BYTES_CEILING: usize = 65_535;
+
+/// Bytes of the receive buffer a worker has. 64 KiB: sixteen pipelined browser requests or one
+/// generous head; more is read in the next turn.
+pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Empty lines ignored before a request line. One: RFC 9112 §2.2 says "at least one".
+pub const EMPTY_LINES_MAX: u8 = 1;
+
+/// Hexadecimal digits of a chunk size. 16: the width of `u64`.
+pub const CHUNK_SIZE_DIGITS_MAX: u8 = 16;
+
+/// Bytes in a streaming pipe between a worker and a thread. 64 KiB, as a Linux pipe.
+pub const PIPE_BYTES: usize = 64 * 1024;
+
+/// Captures in one route. 16: more is a design fault, refused when the router is built.
+pub const CAPTURES_MAX: usize = 16;
+
+/// Bytes of one body handed to the kernel per connection and turn, so that a fat download
+/// cannot hold up the rest. 256 KiB.
+pub const SEND_SLICE_BYTES: usize = 256 * 1024;
+
+/// Connections accepted in one turn, so that a flood cannot hold up the rest. 64.
+pub const ACCEPTS_PER_TURN: usize = 64;
+
+/// Events taken from the kernel in one turn. 256.
+pub const EVENTS_PER_TURN: usize = 256;

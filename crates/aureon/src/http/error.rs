@@ -38,9 +38,9 @@ pub enum Error {
     HeadTooLarge,
     /// The head, or the trailer section, has more field lines than `head_fields_max`.
     FieldsTooMany,
-    /// HTTP/1.1 without Host (RFC 9112 §3.2).
+    /// No Host (RFC 9112 §3.2).
     HostMissing,
-    /// More than one Host.
+    /// More than one Host, or one that differs from the authority of the target.
     HostConflict,
     /// A Host that is no `uri-host [":" port]`.
     Host,
@@ -50,6 +50,10 @@ pub enum Error {
     ContentLengthConflict,
     /// Both Content-Length and Transfer-Encoding.
     FramingConflict,
+    /// Content in a request whose method gives it no meaning: GET, HEAD, OPTIONS, TRACE.
+    ContentUnexpected,
+    /// More than one Content-Type.
+    ContentTypeConflict,
     /// Transfer-Encoding in HTTP/1.0, or one that is not a well-formed list.
     TransferEncoding,
     /// A Transfer-Encoding we do not decode.
@@ -85,9 +89,11 @@ impl Error {
             }
             Error::TargetTooLong => Status::URI_TOO_LONG,
             Error::VersionUnsupported => Status::HTTP_VERSION_NOT_SUPPORTED,
-            Error::HeadTooLarge | Error::FieldsTooMany => Status::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Error::HeadTooLarge | Error::FieldsTooMany | Error::ChunkExtensionsTooLarge => {
+                Status::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
             Error::Expectation => Status::EXPECTATION_FAILED,
-            Error::ChunkExtensionsTooLarge | Error::BodyTooLarge => Status::CONTENT_TOO_LARGE,
+            Error::BodyTooLarge => Status::CONTENT_TOO_LARGE,
             Error::LengthRequired => Status::LENGTH_REQUIRED,
             Error::HeadTimeout | Error::BodyTimeout => Status::REQUEST_TIMEOUT,
             _ => Status::BAD_REQUEST,
@@ -116,6 +122,8 @@ impl Error {
             Error::ContentLength => "ContentLength",
             Error::ContentLengthConflict => "ContentLengthConflict",
             Error::FramingConflict => "FramingConflict",
+            Error::ContentUnexpected => "ContentUnexpected",
+            Error::ContentTypeConflict => "ContentTypeConflict",
             Error::TransferEncoding => "TransferEncoding",
             Error::TransferEncodingUnknown => "TransferEncodingUnknown",
             Error::Expectation => "Expectation",

@@ -19,10 +19,12 @@ pub enum Framing {
 
 /// Reads a Content-Length: `1*DIGIT` and nothing else (RFC 9110 §8.6), at most 63 bits.
 ///
-/// Stricter than RFC 9110 §8.6, which lets a recipient accept a list of equal numbers.
+/// Stricter than RFC 9110 §8.6, which lets a recipient accept a list of equal numbers, and has
+/// leading zeros, which some read as octal.
 pub(super) fn parse_content_length(value: &[u8]) -> Result<u64, Error> {
-    // 19 digits hold every 63-bit number; more could only be zeros in front.
-    if value.is_empty() || value.len() > 19 {
+    // 19 digits hold every 63-bit number; more would be too many.
+    let zeros_lead = value.len() > 1 && value[0] == b'0';
+    if value.is_empty() || value.len() > 19 || zeros_lead {
         return Err(Error::ContentLength);
     }
     let mut length: u64 = 0;
@@ -82,6 +84,8 @@ mod tests {
             b"0x1",
             b" 1",
             b"1 ",
+            b"01",
+            b"00",
             b"9223372036854775808",
         ] {
             assert_eq!(

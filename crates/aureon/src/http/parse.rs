@@ -8,6 +8,7 @@
 //! Strict where leniency has been exploited: lines end in CRLF only, one space separates the
 //! parts of the request line, nothing is folded, trimmed from names, or guessed.
 
+use super::fields::{check_host, check_trailer, framing_value, looks_like_framing, trimmed};
 use super::framing::{parse_content_length, parse_transfer_encoding};
 use super::head::{Facts, FieldSpan, Span};
 use super::{Error, Framing, Head, Method, Version, scan};
@@ -68,11 +69,11 @@ pub(super) struct Parser {
     /// The name in hand, while its value is read.
     name: Span,
     facts: Facts,
-    host_seen: bool,
     host: Option<Span>,
     expect_seen: bool,
     length_seen: bool,
     encoding_seen: bool,
+    content_type_seen: bool,
 }
 
 /// One step of the parser: go on, or wait for bytes.
@@ -104,11 +105,11 @@ impl Parser {
                 keep_alive: false,
                 expect_continue: false,
             },
-            host_seen: false,
             host: None,
             expect_seen: false,
             length_seen: false,
             encoding_seen: false,
+            content_type_seen: false,
         }
     }
 
@@ -202,6 +203,10 @@ impl Parser {
             Some(b' ') if !token.is_empty() => {}
             Some(b'\n' | b'\r') => return Err(Error::LineEnd),
             Some(_) => return Err(Error::Method),
+        }
+        if token == b"PRI" {
+            // RFC 9113 §3.4: the preface of HTTP/2, made to be refused for its version.
+            return Err(Error::VersionUnsupported);
         }
         self.facts.method = Method::from_bytes(token).ok_or(Error::MethodUnknown)?;
         if self.facts.method == Method::Connect {
@@ -340,7 +345,7 @@ impl Parser {
                 }
                 self.cursor += 2;
                 if !self.trailers {
-                    self.finish()?;
+                    self.finish(window)?;
                 }
                 Ok(Step::End)
             }
@@ -406,24 +411,32 @@ impl Parser {
     fn learn(&mut self, span: FieldSpan, window: &[u8]) -> Result<(), Error> {
         let name = span.name.of(window);
         let value = span.value.of(window);
+        // What stands between colon and CRLF, white space and all.
+        let raw = &window[self.mark..self.cursor];
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 // RFC 9112 §3.2: more than one is an error, equal or not.
-                if self.host_seen {
+                if self.host.is_some() {
                     return Err(Error::HostConflict);
                 }
-                self.host_seen = true;
                 check_host(value)?;
                 self.host = Some(span.value);
             }
             6 if name.eq_ignore_ascii_case(b"expect") => self.learn_expect(value)?,
             10 if name.eq_ignore_ascii_case(b"connection") => self.learn_connection(value),
+            12 if name.eq_ignore_ascii_case(b"content-type") => {
+                // RFC 9110 §8.3: one. Of two, every reader picks its own.
+                if self.content_type_seen {
+                    return Err(Error::ContentTypeConflict);
+                }
+                self.content_type_seen = true;
+            }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 if self.length_seen {
                     return Err(Error::ContentLengthConflict);
                 }
                 self.length_seen = true;
-                self.facts.framing = Framing::Length(parse_content_length(value)?);
+                self.facts.framing = Framing::Length(parse_content_length(framing_value(raw))?);
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 // Two lines make a list (RFC 9110 §5.3), and no list of two is one `chunked`.
@@ -431,8 +444,9 @@ impl Parser {
                     return Err(Error::TransferEncoding);
                 }
                 self.encoding_seen = true;
-                parse_transfer_encoding(value)?;
+                parse_transfer_encoding(framing_value(raw))?;
             }
+            14 | 17 if looks_like_framing(name) => return Err(Error::FieldName),
             _ => {}
         }
         Ok(())
@@ -457,19 +471,39 @@ impl Parser {
     }
 
     /// The rules that need the whole head.
-    fn finish(&mut self) -> Result<(), Error> {
+    fn finish(&mut self, window: &[u8]) -> Result<(), Error> {
         if self.encoding_seen {
             if self.length_seen {
                 return Err(Error::FramingConflict);
             }
             self.facts.framing = Framing::Chunked;
         }
-        if !self.host_seen && self.facts.version == Version::Http11 {
-            return Err(Error::HostMissing);
+        self.facts.host = match (self.facts.host, self.host) {
+            (None, Some(host)) => Some(host),
+            // RFC 9112 §3.2.2: the authority of an absolute-form target replaces Host. Stricter:
+            // they have to be the same, as §3.2 demands of clients, for a router before us may
+            // have read the other one.
+            (Some(authority), Some(host)) => {
+                if !authority.of(window).eq_ignore_ascii_case(host.of(window)) {
+                    return Err(Error::HostConflict);
+                }
+                Some(authority)
+            }
+            (Some(authority), None) if self.facts.version == Version::Http10 => Some(authority),
+            // RFC 9112 §3.2. Stricter for HTTP/1.0, which did not have the field: a server of
+            // several names would have to guess which is meant.
+            (_, None) => return Err(Error::HostMissing),
+        };
+        // RFC 9110 §9.3.1, §9.3.2, §9.3.7, §9.3.8: content in these has no meaning and is what
+        // smuggling looks like; the document allows to refuse it.
+        let bare = matches!(
+            self.facts.method,
+            Method::Get | Method::Head | Method::Options | Method::Trace
+        );
+        match self.facts.framing {
+            Framing::Length(1..) | Framing::Chunked if bare => Err(Error::ContentUnexpected),
+            _ => Ok(()),
         }
-        // RFC 9112 §3.2.2: the authority of an absolute-form target replaces Host.
-        self.facts.host = self.facts.host.or(self.host);
-        Ok(())
     }
 }
 
@@ -480,84 +514,6 @@ fn line_feed(window: &[u8], at: usize) -> Result<bool, Error> {
         None => Ok(false),
         Some(b'\n') => Ok(true),
         Some(_) => Err(Error::LineEnd),
-    }
-}
-
-/// Leaves out the optional white space around a value (RFC 9110 §5.5).
-#[inline]
-fn trimmed(window: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
-    while start < end && matches!(window[start], b' ' | b'\t') {
-        start += 1;
-    }
-    while end > start && matches!(window[end - 1], b' ' | b'\t') {
-        end -= 1;
-    }
-    (start, end)
-}
-
-/// `uri-host [ ":" port ]` (RFC 9110 §7.2). Stricter than the document, which has a use for an
-/// empty Host that no HTTP client on a socket has.
-fn check_host(value: &[u8]) -> Result<(), Error> {
-    if value.is_empty() || scan::host_len(value) != value.len() {
-        return Err(Error::Host);
-    }
-    let (name, port) = match value.iter().rposition(|byte| *byte == b']') {
-        Some(end) if value[0] == b'[' => {
-            let inside = &value[1..end];
-            let address = inside
-                .iter()
-                .all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
-            if !address || !inside.contains(&b':') {
-                return Err(Error::Host);
-            }
-            (&value[..=end], &value[end + 1..])
-        }
-        Some(_) => return Err(Error::Host),
-        None => {
-            let colon = value
-                .iter()
-                .position(|byte| *byte == b':')
-                .unwrap_or(value.len());
-            (&value[..colon], &value[colon..])
-        }
-    };
-    let digits = port.strip_prefix(b":").unwrap_or(port);
-    let port_is_plain = port.first().is_none_or(|byte| *byte == b':');
-    if name.is_empty()
-        || (name[0] != b'[' && name.contains(&b'['))
-        || !port_is_plain
-        || digits.len() > 5
-        || !digits.iter().all(u8::is_ascii_digit)
-    {
-        return Err(Error::Host);
-    }
-    Ok(())
-}
-
-/// RFC 9110 §6.5.1: a trailer may not bring framing, routing, authentication or content format.
-fn check_trailer(name: &[u8]) -> Result<(), Error> {
-    const REFUSED: [&str; 14] = [
-        "authorization",
-        "cache-control",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-range",
-        "content-type",
-        "cookie",
-        "expect",
-        "host",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    match REFUSED
-        .iter()
-        .any(|refused| name.eq_ignore_ascii_case(refused.as_bytes()))
-    {
-        true => Err(Error::TrailerField),
-        false => Ok(()),
     }
 }
 
@@ -613,7 +569,11 @@ mod tests {
             Ok(("/a", 2)),
         );
         check(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Ok(("*", 1)));
-        check(b"GET http://b?x HTTP/1.1\r\nHost: a\r\n\r\n", Ok(("/", 1)));
+        check(b"GET http://B?x HTTP/1.1\r\nHost: b\r\n\r\n", Ok(("/", 1)));
+        check(
+            b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            Err(Error::HostConflict),
+        );
         check(b"GET http://b:1/p HTTP/1.0\r\n\r\n", Ok(("/p", 0)));
         check(b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", Err(Error::Target));
         check(b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", Err(Error::Target));
@@ -675,7 +635,7 @@ mod tests {
             Err(Error::HostConflict),
         );
         for host in [
-            "", "a b", "a@b", "a/b", "a:b", "[::1", "::1", "a,b:1:2", "[x]:1", "a:123456",
+            "", "a b", "a@b", "a/b", "a:b", "[::1", "::1", "a,b", "[x]:1", "a:65536",
         ] {
             let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
             check(head.as_bytes(), Err(Error::Host));
@@ -718,6 +678,22 @@ mod tests {
         check(
             b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
             Err(Error::TransferEncoding),
+        );
+        for bare in ["GET", "HEAD", "OPTIONS", "TRACE"] {
+            let head = framed("Content-Length: 1\r\n").replace("POST", bare);
+            check(head.as_bytes(), Err(Error::ContentUnexpected));
+        }
+        for space in [" 1 ", "  1", "\t1", "1\t"] {
+            let head = framed(&format!("Content-Length:{space}\r\n"));
+            check(head.as_bytes(), Err(Error::ContentLength));
+        }
+        check(
+            framed("content_LENGTH: 1\r\n").as_bytes(),
+            Err(Error::FieldName),
+        );
+        check(
+            framed("Content-Type: a/b\r\nContent-Type: a/b\r\n").as_bytes(),
+            Err(Error::ContentTypeConflict),
         );
         check(
             framed("Expect: 200-ok\r\n").as_bytes(),

@@ -27,12 +27,14 @@ const fn classes() -> [u8; 256] {
         // has and RFC 9112 §3.2 leaves no room for.
         if b.is_ascii_graphic() && !among(b, b"\"<>#") {
             table[byte] |= QUERY;
-            if b != b'?' {
+            // Some systems take a backslash for a slash: in a path it is refused.
+            if !among(b, b"?\\") {
                 table[byte] |= PATH;
             }
         }
-        // reg-name, IP-literal and port, RFC 3986 §3.2.2.
-        if alphanumeric || among(b, b"-._~!$&'()*+,;=%:[]") {
+        // Host and port. Stricter than reg-name in RFC 3986 §3.2.2: no name that resolves has
+        // percent signs or sub-delims, and some of them are lists or quotes to somebody.
+        if alphanumeric || among(b, b"-._~:[]") {
             table[byte] |= HOST;
         }
         byte += 1;

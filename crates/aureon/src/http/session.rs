@@ -489,11 +489,11 @@ mod tests {
 
     #[test]
     fn http_10_closes_unless_asked_to_stay() {
-        let mut session = begin("GET / HTTP/1.0\r\n\r\n");
+        let mut session = begin("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
         let (text, delimiter) = answer(&mut session, Status::OK, None);
         assert!(text.contains("Connection: close") && !text.contains("Transfer-Encoding"));
         assert_eq!(delimiter, Delimiter::Close);
-        let mut session = begin("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        let mut session = begin("GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
         assert!(
             answer(&mut session, Status::OK, Some(1))
                 .0

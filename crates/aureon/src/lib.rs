@@ -6,6 +6,7 @@
 
 pub mod http;
 pub mod limits;
+pub mod sys;
 
 pub use http::{Head, Method, Status, Version};
 pub use limits::Limits;

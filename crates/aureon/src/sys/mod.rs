@@ -1,0 +1,208 @@
+//! The operating system: the only `unsafe`, the only `cfg(target_os)`.
+//!
+//! The door is [`Driver`], shaped as completions: an operation is started, finishes later, and
+//! its result comes out of [`Driver::next`]. The worker is generic over it, so there is no
+//! dispatch at run time, and the same worker runs over [`sim`], a seeded operating system in
+//! memory.
+//!
+//! # The contract
+//!
+//! *Turns.* [`Driver::turn`] waits, reads the clock once, and makes completions available;
+//! [`Driver::next`] hands them out until it says `None`. Time does not move inside a turn.
+//!
+//! *Receiving is armed until paused.* From `Accepted` on a socket delivers `Received` whenever
+//! bytes are there. `receive_pause` stops that, `receive_resume` arms it again, and what arrived
+//! in between is delivered then. After `Closed` or `Failed` nothing follows.
+//!
+//! *A chunk is lent.* The bytes of `Received` belong to the driver: the worker hands them back
+//! by [`Driver::recycle`] before it asks for the next completion. An idle socket so owns no
+//! buffer, however many there are.
+//!
+//! *Sending takes what it can.* [`Driver::send`] removes from the vector what it has taken. What
+//! remains is sent by calling again after `Sendable`, which follows exactly when something
+//! remains. The same holds for [`Driver::send_file`]. One send at a time for each socket.
+//!
+//! *Closing is final.* After [`Driver::close`] no completion names that socket, and its id may
+//! come back with the next `Accepted`.
+//!
+//! # How each kernel interface fits
+//!
+//! | | epoll (here) | io_uring | IOCP | kqueue |
+//! | --- | --- | --- | --- | --- |
+//! | accept | `accept4` on readiness | multishot accept | `AcceptEx`, one posted each | `accept` on `EVFILT_READ` |
+//! | armed receive | edge-triggered, `recv` at once | multishot receive into a provided-buffer ring | `WSARecv` of no bytes, then `recv`; posted again unless paused | `EV_CLEAR`, `recv` at once |
+//! | lent chunk | one buffer a driver | the ring's buffer, given back on recycle | one buffer a driver | one buffer a driver |
+//! | send | `send` at once, `EPOLLOUT` for the rest | takes the vector whole and swaps in an empty one; `Sendable` is not needed | as io_uring | as epoll, `EVFILT_WRITE` |
+//! | send a file | `sendfile` in slices | linked splices | `TransmitFile` | `sendfile` |
+//! | pause | a flag; the edge is remembered | cancel the receive | do not post again | a flag |
+//! | wake | `eventfd` | an `eventfd` read | `PostQueuedCompletionStatus` | `EVFILT_USER` |
+//! | turn | `epoll_wait` | `submit_and_wait` with a time-out | `GetQueuedCompletionStatusEx` | `kevent` |
+
+#[cfg(target_os = "linux")]
+pub mod epoll;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+#[cfg(unix)]
+pub mod socket;
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Deref;
+
+/// A socket, as a driver numbers them: small integers, used again after a close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId(pub u32);
+
+impl SocketId {
+    /// The number as an index.
+    #[inline]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Who is on the other side of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerAddress {
+    /// TCP over IPv4 or IPv6.
+    Ip(SocketAddr),
+    /// A Unix socket, whose peers have no name.
+    Unix,
+    /// The simulated operating system.
+    Memory,
+}
+
+/// Received bytes, lent by the driver until [`Driver::recycle`].
+#[derive(Debug, Default)]
+pub struct Chunk {
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+impl Chunk {
+    /// The first `len` bytes of a buffer.
+    fn new(buffer: Vec<u8>, len: usize) -> Chunk {
+        debug_assert!(len <= buffer.len());
+        Chunk { buffer, len }
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+}
+
+/// What has finished.
+#[derive(Debug)]
+pub enum Completion {
+    /// A connection was accepted; receiving is armed.
+    Accepted {
+        /// Its socket.
+        id: SocketId,
+        /// Its other side.
+        peer: PeerAddress,
+        /// Which of the driver's listeners it came through.
+        listener: usize,
+    },
+    /// Accepting failed for a reason that is ours: no descriptor, no memory.
+    AcceptFailed(io::Error),
+    /// Bytes arrived.
+    Received {
+        /// Where.
+        id: SocketId,
+        /// The bytes, at least one.
+        chunk: Chunk,
+    },
+    /// The peer will send nothing more.
+    Closed {
+        /// Whose.
+        id: SocketId,
+    },
+    /// The connection broke.
+    Failed {
+        /// Which.
+        id: SocketId,
+        /// Why.
+        error: io::Error,
+    },
+    /// A send that had left something may go on.
+    Sendable {
+        /// Where.
+        id: SocketId,
+    },
+    /// A [`Driver::Waker`] was used.
+    Woken,
+}
+
+/// The door to the operating system. The contract is this module's text.
+pub trait Driver {
+    /// What other threads end a turn with.
+    type Waker: Wake;
+
+    /// A handle that ends a turn from any thread.
+    fn waker(&self) -> Self::Waker;
+
+    /// Waits until something finishes or `timeout_ms` have passed (`None`: as long as it takes).
+    fn turn(&mut self, timeout_ms: Option<u32>) -> io::Result<()>;
+
+    /// The next thing that has finished in this turn.
+    fn next(&mut self) -> Option<Completion>;
+
+    /// Gives the bytes of a `Received` back.
+    fn recycle(&mut self, chunk: Chunk);
+
+    /// Milliseconds on a clock that never goes back, as of the turn's beginning.
+    fn now_ms(&self) -> u64;
+
+    /// Microseconds on the same clock, read now: for measuring, not for deadlines.
+    fn now_us(&self) -> u64;
+
+    /// Seconds since 1970, as of the turn's beginning.
+    fn unix_seconds(&self) -> u64;
+
+    /// Stops accepting; the kernel queues connections up to the backlog.
+    fn accept_pause(&mut self);
+
+    /// Accepts again.
+    fn accept_resume(&mut self);
+
+    /// Closes the listeners for good.
+    fn close_listeners(&mut self);
+
+    /// Stops delivering `Received` for a socket.
+    fn receive_pause(&mut self, id: SocketId);
+
+    /// Delivers again.
+    fn receive_resume(&mut self, id: SocketId);
+
+    /// Sends from the front of `bytes` and removes what was taken. `more` says that a file
+    /// follows at once, so that both may share a segment.
+    fn send(&mut self, id: SocketId, bytes: &mut Vec<u8>, more: bool) -> io::Result<()>;
+
+    /// Sends `remaining` bytes of a file from `offset`, at most a slice in each turn; moves both.
+    /// A file that has become shorter is an `UnexpectedEof`.
+    fn send_file(
+        &mut self,
+        id: SocketId,
+        file: &File,
+        offset: &mut u64,
+        remaining: &mut u64,
+    ) -> io::Result<()>;
+
+    /// Says that nothing more will be sent.
+    fn shutdown_send(&mut self, id: SocketId);
+
+    /// Closes a socket. With `reset` the peer is told by a reset, without waiting for it.
+    fn close(&mut self, id: SocketId, reset: bool);
+}
+
+/// Ends a driver's turn from any thread.
+pub trait Wake: Clone + Send + Sync + 'static {
+    /// The driver's present or next turn ends with `Woken`.
+    fn wake(&self);
+}

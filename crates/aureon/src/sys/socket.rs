@@ -1,0 +1,318 @@
+//! Sockets of POSIX systems: listening, accepting, receiving, sending, one function a call.
+//!
+//! Addresses go through `std::net`, descriptors are `OwnedFd`, so closing can't be forgotten.
+//! Names are those of the manual pages; each function says what it adds to the bare call.
+
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use super::PeerAddress;
+
+/// Seconds for which the kernel may keep a silent connection to itself. 1: a client that speaks
+/// at once is accepted with its request already here, which saves a turn of the loop.
+#[cfg(target_os = "linux")]
+const DEFER_ACCEPT_SECONDS: i32 = 1;
+
+/// A `-1` becomes the `errno` behind it.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+fn check_size(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the pointer and the length describe `value`, which lives across the call.
+    check(unsafe {
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    })?;
+    Ok(())
+}
+
+/// A socket that closes on exec and does not block.
+fn socket(family: i32) -> io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    #[cfg(not(target_os = "linux"))]
+    let kind = libc::SOCK_STREAM;
+    // SAFETY: no pointers; a result that is not -1 is a descriptor nobody else owns.
+    let fd = unsafe { OwnedFd::from_raw_fd(check(libc::socket(family, kind, 0))?) };
+    #[cfg(not(target_os = "linux"))]
+    prepare(fd.as_raw_fd())?;
+    Ok(fd)
+}
+
+/// Sets `O_NONBLOCK` and `FD_CLOEXEC`.
+fn prepare(fd: RawFd) -> io::Result<()> {
+    // SAFETY: fcntl with integer arguments touches no memory of ours.
+    unsafe {
+        let flags = check(libc::fcntl(fd, libc::F_GETFL))?;
+        check(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK))?;
+        let flags = check(libc::fcntl(fd, libc::F_GETFD))?;
+        check(libc::fcntl(fd, libc::F_SETFD, flags | libc::FD_CLOEXEC))?;
+    }
+    Ok(())
+}
+
+/// Listens on a TCP address. `share` lets every worker bind one of its own (`SO_REUSEPORT`), and
+/// the kernel then spreads connections over them.
+///
+/// An IPv6 listener takes IPv6 only, so that `0.0.0.0` and `[::]` may both be listed.
+pub fn listen_tcp(address: SocketAddr, backlog: u32, share: bool) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    let fd = socket(family)?;
+    let raw = fd.as_raw_fd();
+    // A restart must not wait for connections in TIME_WAIT (socket(7)).
+    set_option(raw, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if share {
+        set_option(raw, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
+    if address.is_ipv6() {
+        set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
+    let (storage, length) = to_kernel(address);
+    // SAFETY: `storage` holds an address of `length` bytes and lives across the call.
+    check(unsafe { libc::bind(raw, (&raw const storage).cast(), length) })?;
+    listen_on(raw, backlog)?;
+    set_tcp_options(raw)?;
+    Ok(fd)
+}
+
+/// Accepted sockets inherit both options from the listener (tcp(7)), which saves a call each.
+fn set_tcp_options(raw: RawFd) -> io::Result<()> {
+    set_option(raw, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    #[cfg(target_os = "linux")]
+    set_option(
+        raw,
+        libc::IPPROTO_TCP,
+        libc::TCP_DEFER_ACCEPT,
+        DEFER_ACCEPT_SECONDS,
+    )?;
+    Ok(())
+}
+
+fn listen_on(raw: RawFd, backlog: u32) -> io::Result<()> {
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    // SAFETY: no pointers.
+    check(unsafe { libc::listen(raw, backlog) })?;
+    Ok(())
+}
+
+/// Listens on a Unix socket. A socket file that nobody listens on any more is replaced; one that
+/// somebody does is `AddrInUse`.
+pub fn listen_unix(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            let text = "a file that is no socket is in the way";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        std::fs::remove_file(path)?;
+    }
+    let fd = OwnedFd::from(UnixListener::bind(path)?);
+    prepare(fd.as_raw_fd())?;
+    // std listens with a backlog of its own; listening again changes it.
+    listen_on(fd.as_raw_fd(), backlog)?;
+    Ok(fd)
+}
+
+/// Takes over a listening socket that a parent process left open.
+///
+/// An error when the descriptor is closed or is no listening stream socket.
+pub fn listen_inherited(number: u32) -> io::Result<OwnedFd> {
+    let raw = RawFd::try_from(number).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    if raw <= 2 {
+        let text = "0, 1 and 2 are standard input, output and error";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    if get_option(raw, libc::SO_TYPE)? != libc::SOCK_STREAM
+        || get_option(raw, libc::SO_ACCEPTCONN)? == 0
+    {
+        let text = "the descriptor is no listening stream socket";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    prepare(raw)?;
+    // SAFETY: getsockopt has just shown that the descriptor is open; whoever names its number
+    // hands it over, and the copy is ours alone.
+    let fd = unsafe { BorrowedFd::borrow_raw(raw) }.try_clone_to_owned()?;
+    // A Unix socket has no TCP options; then there is nothing to inherit either.
+    let _ = set_tcp_options(fd.as_raw_fd());
+    Ok(fd)
+}
+
+fn get_option(fd: RawFd, name: i32) -> io::Result<i32> {
+    let mut value = 0i32;
+    let mut length = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: both pointers are to locals that live across the call, and `length` is their size.
+    check(unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            name,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(value)
+}
+
+/// The address a TCP listener is bound to, `None` for a Unix one.
+pub fn local_address(fd: &OwnedFd) -> io::Result<Option<SocketAddr>> {
+    // The listener is a copy that is dropped again; `fd` keeps its own.
+    let listener = TcpListener::from(fd.try_clone()?);
+    match listener.local_addr() {
+        Ok(address) => Ok(Some(address)),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Accepts a connection, closing on exec and not blocking.
+pub fn accept(listener: RawFd) -> io::Result<(OwnedFd, PeerAddress)> {
+    // SAFETY: an all-zero sockaddr_storage is a valid value of that plain C struct.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    let address = (&raw mut storage).cast();
+    #[cfg(target_os = "linux")]
+    // SAFETY: the pointers are to locals that live across the call; `length` is the room there
+    // is. A result that is not -1 is a descriptor nobody else owns.
+    let fd = unsafe {
+        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        OwnedFd::from_raw_fd(check(libc::accept4(
+            listener,
+            address,
+            &raw mut length,
+            flags,
+        ))?)
+    };
+    #[cfg(not(target_os = "linux"))]
+    // SAFETY: as above.
+    let fd =
+        unsafe { OwnedFd::from_raw_fd(check(libc::accept(listener, address, &raw mut length))?) };
+    #[cfg(not(target_os = "linux"))]
+    prepare(fd.as_raw_fd())?;
+    Ok((fd, from_kernel(&storage)))
+}
+
+/// Receives what is there, at most the buffer's length.
+#[inline]
+pub fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are the buffer's own.
+    check_size(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
+}
+
+/// Sends what there is room for. Never raises SIGPIPE.
+#[inline]
+pub fn send(fd: RawFd, bytes: &[u8], more: bool) -> io::Result<usize> {
+    #[cfg(target_os = "linux")]
+    let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
+    #[cfg(not(target_os = "linux"))]
+    let flags = {
+        // Only Linux can hold a segment back for what follows; SIGPIPE is off on the socket.
+        let _ = more;
+        0
+    };
+    // SAFETY: pointer and length are the slice's own.
+    check_size(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
+}
+
+/// Sends from a file without copying it through us. `Ok(0)`: the file ends before `offset`.
+#[cfg(target_os = "linux")]
+pub fn sendfile(fd: RawFd, file: &File, offset: u64, count: usize) -> io::Result<usize> {
+    let mut offset =
+        libc::off_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
+    // SAFETY: `offset` is a local that lives across the call; both descriptors are open.
+    check_size(unsafe { libc::sendfile(fd, file.as_raw_fd(), &raw mut offset, count) })
+}
+
+/// Says that nothing more will be sent. A connection that is gone already is no error for us.
+pub fn shutdown_send(fd: RawFd) {
+    // SAFETY: no pointers. The result says only that the peer was faster.
+    let _ = unsafe { libc::shutdown(fd, libc::SHUT_WR) };
+}
+
+/// Makes the coming close a reset: nothing waits in the kernel for a peer that is gone.
+pub fn reset_on_close(fd: RawFd) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: the pointer and the length describe `linger`, which lives across the call. Failing
+    // means an ordinary close.
+    let _ = unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    };
+}
+
+fn to_kernel(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    // SAFETY: an all-zero sockaddr_storage is a valid value of that plain C struct.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let length = match address {
+        SocketAddr::V4(v4) => {
+            // SAFETY: sockaddr_storage is made to hold every address type, in size and alignment.
+            let inner: &mut libc::sockaddr_in = unsafe { &mut *(&raw mut storage).cast() };
+            inner.sin_family = libc::AF_INET as libc::sa_family_t;
+            inner.sin_port = v4.port().to_be();
+            inner.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
+            size_of::<libc::sockaddr_in>()
+        }
+        SocketAddr::V6(v6) => {
+            // SAFETY: as above.
+            let inner: &mut libc::sockaddr_in6 = unsafe { &mut *(&raw mut storage).cast() };
+            inner.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            inner.sin6_port = v6.port().to_be();
+            inner.sin6_addr.s6_addr = v6.ip().octets();
+            inner.sin6_scope_id = v6.scope_id();
+            size_of::<libc::sockaddr_in6>()
+        }
+    };
+    (storage, length as libc::socklen_t)
+}
+
+fn from_kernel(storage: &libc::sockaddr_storage) -> PeerAddress {
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that the storage holds this type.
+            let inner: &libc::sockaddr_in = unsafe { &*(&raw const *storage).cast() };
+            let ip = Ipv4Addr::from(inner.sin_addr.s_addr.to_ne_bytes());
+            PeerAddress::Ip(SocketAddrV4::new(ip, u16::from_be(inner.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that the storage holds this type.
+            let inner: &libc::sockaddr_in6 = unsafe { &*(&raw const *storage).cast() };
+            let ip = Ipv6Addr::from(inner.sin6_addr.s6_addr);
+            let port = u16::from_be(inner.sin6_port);
+            PeerAddress::Ip(SocketAddrV6::new(ip, port, 0, inner.sin6_scope_id).into())
+        }
+        _ => PeerAddress::Unix,
+    }
+}

@@ -1,0 +1,608 @@
+//! The configuration in force, from flags over environment over file over defaults.
+//!
+//! [`load`] is a function of its inputs: it reads no file, no environment and no arguments, so
+//! every rule of precedence is tested without any. It reports all mistakes, not the first, each
+//! with its place and the nearest name that exists. [`Inputs::collect`] does the reading.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::address::{self, Address};
+use crate::document::{self, Entry, Position, Written};
+use crate::problem::{Place, Problem, nearest};
+use crate::settings::{self, Config, SETTINGS};
+use crate::value::{Kind, Value};
+
+/// The file looked for when none is named.
+pub const FILE_NAME: &str = "aureon.toml";
+
+/// Bytes of a configuration file. 1 MiB: a thousand times what all settings need.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The variable that names the file, like `--config`.
+pub const FILE_VARIABLE: &str = "AUREON_CONFIG";
+
+/// A setting given on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Row of the table.
+    pub setting: usize,
+    /// As it was typed, for messages: `--port`, `-p`, `DIR`.
+    pub flag: String,
+    /// Its value.
+    pub text: String,
+}
+
+/// What the configuration is made from.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// Name and bytes of the file, if there is one.
+    pub file: Option<(String, Vec<u8>)>,
+    /// Variables, of which `PORT` and those beginning with `AUREON_` matter.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Flags in the order given.
+    pub flags: Vec<Given>,
+}
+
+/// A configuration and where each value came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// Source of each setting, in the table's order.
+    pub places: Vec<Place>,
+    /// The file that was read.
+    pub file: Option<String>,
+    /// What `listen` and `port` come to.
+    pub addresses: Vec<Address>,
+    /// Those of `addresses` a machine may lack without that being an error.
+    pub optional: Vec<Address>,
+}
+
+impl Inputs {
+    /// Reads the environment and the file: the one named, else `aureon.toml` if it is here.
+    pub fn collect(named: Option<&str>, flags: Vec<Given>) -> Result<Inputs, Problem> {
+        let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
+        let variable = environment
+            .iter()
+            .find(|(name, value)| name == FILE_VARIABLE && !value.is_empty());
+        let (path, place) = match (named, variable) {
+            (Some(path), _) => (
+                PathBuf::from(path),
+                Some(Place::Flag("--config".to_owned())),
+            ),
+            (None, Some((_, path))) => (
+                PathBuf::from(path),
+                Some(Place::Environment(FILE_VARIABLE.to_owned())),
+            ),
+            (None, None) => (PathBuf::from(FILE_NAME), None),
+        };
+        let shown = path.to_string_lossy().into_owned();
+        let file = match read_bounded(&path) {
+            Ok(bytes) => Some((shown, bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && place.is_none() => None,
+            Err(error) => {
+                let what = ["cannot read ", &shown, ": ", &error.to_string()].concat();
+                let place = place.unwrap_or_else(|| place_in(&shown, (1, 1)));
+                return Err(Problem::new(place, what, ""));
+            }
+        };
+        Ok(Inputs {
+            file,
+            environment,
+            flags,
+        })
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other("larger than 1MiB"));
+    }
+    Ok(bytes)
+}
+
+/// Puts the sources together, the weakest first.
+pub fn load(inputs: &Inputs) -> Result<Loaded, Vec<Problem>> {
+    let mut loader = Loader {
+        config: Config::default(),
+        places: vec![Place::Default; SETTINGS.len()],
+        problems: Vec::new(),
+    };
+    if let Some((path, bytes)) = &inputs.file {
+        loader.take_file(path, bytes);
+    }
+    loader.take_environment(&inputs.environment);
+    loader.take_flags(&inputs.flags);
+    let (addresses, optional) = loader.resolve_addresses();
+    loader.compare_limits();
+    if !loader.problems.is_empty() {
+        return Err(loader.problems);
+    }
+    let file = inputs.file.as_ref().map(|(path, _)| path.clone());
+    Ok(Loaded {
+        config: loader.config,
+        places: loader.places,
+        file,
+        addresses,
+        optional,
+    })
+}
+
+struct Loader {
+    config: Config,
+    places: Vec<Place>,
+    problems: Vec<Problem>,
+}
+
+fn place_in(path: &str, (line, column): Position) -> Place {
+    Place::File {
+        path: path.to_owned(),
+        line,
+        column,
+    }
+}
+
+fn did_you_mean(name: Option<&str>) -> String {
+    match name {
+        Some(name) => ["did you mean `", name, "`?"].concat(),
+        None => "see --help for all settings".to_owned(),
+    }
+}
+
+/// ``expected …`` with the value that was found.
+fn wrong_value(key: &str, found: &str) -> String {
+    ["`", key, "` cannot be ", found].concat()
+}
+
+impl Loader {
+    fn report(&mut self, place: Place, what: String, fix: String) {
+        self.problems.push(Problem { place, what, fix });
+    }
+
+    fn set(&mut self, row: usize, place: Place, value: Value) {
+        (SETTINGS[row].set)(&mut self.config, value);
+        self.places[row] = place;
+    }
+
+    fn take_file(&mut self, path: &str, bytes: &[u8]) {
+        let text = match document::parse_text(bytes) {
+            Ok(text) => text,
+            Err(at) => {
+                let what = "the file is not UTF-8 from here on".to_owned();
+                return self.report(place_in(path, at), what, String::new());
+            }
+        };
+        let (entries, mistakes) = document::parse_entries(text);
+        for mistake in mistakes {
+            self.report(place_in(path, mistake.at), mistake.what, mistake.fix);
+        }
+        for entry in &entries {
+            self.take_entry(path, entry);
+        }
+        // Mistakes of grammar and of meaning, in the order of the file.
+        self.problems.sort_by_key(|problem| match problem.place {
+            Place::File { line, column, .. } => (line, column),
+            _ => (0, 0),
+        });
+    }
+
+    fn take_entry(&mut self, path: &str, entry: &Entry) {
+        let Some(row) = settings::find(&entry.key) else {
+            let what = ["unknown key `", &entry.key, "`"].concat();
+            let known = nearest(&entry.key, SETTINGS.iter().map(|setting| setting.key));
+            return self.report(place_in(path, entry.key_at), what, did_you_mean(known));
+        };
+        let kind = &SETTINGS[row].kind;
+        match accept(kind, &entry.value) {
+            Ok(mut value) => {
+                if let (Kind::Path, Value::Text(text)) = (kind, &mut value) {
+                    *text = beside(path, text);
+                }
+                self.set(row, place_in(path, entry.value_at), value);
+            }
+            Err(fix) => {
+                let what = wrong_value(&entry.key, &found(&entry.value));
+                self.report(place_in(path, entry.value_at), what, fix);
+            }
+        }
+    }
+
+    fn take_environment(&mut self, environment: &[(OsString, OsString)]) {
+        let port = settings::find("port");
+        // `PORT` first, so that `AUREON_PORT`, which can only be meant for us, overrides it.
+        let named = |wanted: bool| {
+            environment
+                .iter()
+                .filter(move |(name, _)| (name == "PORT") == wanted)
+        };
+        for (name, value) in named(true).chain(named(false)) {
+            let name = name.to_string_lossy();
+            let row = match name.strip_prefix("AUREON_") {
+                _ if name == FILE_VARIABLE => continue,
+                _ if name == "PORT" => port,
+                Some(_) => SETTINGS
+                    .iter()
+                    .position(|setting| setting.variable() == name),
+                None => continue,
+            };
+            // Set but empty is how compose files and shells say "not set".
+            if value.is_empty() {
+                continue;
+            }
+            let place = Place::Environment(name.clone().into_owned());
+            let Some(row) = row else {
+                let variables: Vec<String> =
+                    SETTINGS.iter().map(settings::Setting::variable).collect();
+                let known = variables.iter().map(String::as_str).chain([FILE_VARIABLE]);
+                let fix = did_you_mean(nearest(&name, known));
+                self.report(place, "unknown variable".to_owned(), fix);
+                continue;
+            };
+            let Some(text) = value.to_str() else {
+                self.report(place, "the value is not UTF-8".to_owned(), String::new());
+                continue;
+            };
+            self.take_text(row, place, text);
+        }
+    }
+
+    fn take_flags(&mut self, flags: &[Given]) {
+        let mut lists: Vec<(usize, Vec<String>)> = Vec::new();
+        for given in flags {
+            let place = Place::Flag(given.flag.clone());
+            if !matches!(SETTINGS[given.setting].kind, Kind::List) {
+                self.take_text(given.setting, place, &given.text);
+                continue;
+            }
+            // A list's flag may be repeated; together they replace what the file says.
+            let Ok(Value::List(words)) = Kind::List.parse_value(&given.text) else {
+                continue;
+            };
+            let at = match lists.iter().position(|(row, _)| *row == given.setting) {
+                Some(at) => at,
+                None => {
+                    lists.push((given.setting, Vec::new()));
+                    lists.len() - 1
+                }
+            };
+            lists[at].1.extend(words);
+            self.set(given.setting, place, Value::List(lists[at].1.clone()));
+        }
+    }
+
+    fn take_text(&mut self, row: usize, place: Place, text: &str) {
+        match SETTINGS[row].kind.parse_value(text) {
+            Ok(value) => self.set(row, place, value),
+            Err(expected) => {
+                let found = ["\"", &text.escape_debug().to_string(), "\""].concat();
+                let what = wrong_value(SETTINGS[row].key, &found);
+                self.report(place, what, ["expected ", &expected].concat());
+            }
+        }
+    }
+
+    fn place_of(&self, key: &str) -> Place {
+        settings::find(key).map_or(Place::Default, |row| self.places[row].clone())
+    }
+
+    fn resolve_addresses(&mut self) -> (Vec<Address>, Vec<Address>) {
+        let place = self.place_of("listen");
+        let mut addresses = Vec::new();
+        let mut optional = Vec::new();
+        let mut port_used = false;
+        for word in std::mem::take(&mut self.config.listen) {
+            match address::parse_address(&word, self.config.port) {
+                Some(parsed) => {
+                    port_used |= parsed.takes_port;
+                    if parsed.optional_last {
+                        optional.extend(parsed.addresses.last().cloned());
+                    }
+                    addresses.extend(parsed.addresses);
+                }
+                None => {
+                    let what = ["`", &word, "` is no address"].concat();
+                    self.report(place.clone(), what, address::EXPECTED.to_owned());
+                    // The port may have been meant for this one.
+                    port_used = true;
+                }
+            }
+            self.config.listen.push(word);
+        }
+        if addresses.is_empty() && self.config.listen.is_empty() {
+            let what = "`listen` names no address".to_owned();
+            self.report(place, what, address::EXPECTED.to_owned());
+        } else if !port_used && strength(&self.place_of("port")) > strength(&place) {
+            // A platform that sets PORT looks for us there; serving elsewhere in silence would
+            // only show as a failed health check.
+            let what = [
+                "has no effect: every address of `listen` (",
+                &place.to_string(),
+                ") has its port",
+            ];
+            let fix = "write the addresses without a port".to_owned();
+            self.report(self.place_of("port"), what.concat(), fix);
+        }
+        (addresses, optional)
+    }
+
+    fn compare_limits(&mut self) {
+        let limits = &self.config.limits;
+        if limits.target_bytes_max > limits.head_bytes_max {
+            // The one that was set last is the one to change.
+            let (head, target) = (
+                self.place_of("head_bytes_max"),
+                self.place_of("target_bytes_max"),
+            );
+            let place = if strength(&target) >= strength(&head) {
+                target
+            } else {
+                head
+            };
+            let what = "`target_bytes_max` is larger than `head_bytes_max`".to_owned();
+            self.report(place, what, "a target is part of its head".to_owned());
+        }
+    }
+}
+
+fn strength(place: &Place) -> u8 {
+    match place {
+        Place::Default => 0,
+        Place::File { .. } => 1,
+        Place::Environment(_) => 2,
+        Place::Flag(_) => 3,
+    }
+}
+
+/// Takes a value of the file for a kind of setting; the error says what would be right.
+fn accept(kind: &Kind, written: &Written) -> Result<Value, String> {
+    let expected = || ["expected ", &kind.expected()].concat();
+    match (kind, written) {
+        (Kind::Bool, Written::Bool(value)) => Ok(Value::Bool(*value)),
+        (_, Written::Number(number)) => kind.take_number(*number).map_err(|_| expected()),
+        (Kind::List, Written::List(items)) => {
+            let words = items.iter().map(|item| match item {
+                Written::Text(word) => Ok(word.clone()),
+                _ => Err("expected an array of strings".to_owned()),
+            });
+            words.collect::<Result<_, _>>().map(Value::List)
+        }
+        (Kind::Bool | Kind::Count(..), Written::Text(text)) if kind.parse_value(text).is_ok() => {
+            Err(["write it without quotes: ", text].concat())
+        }
+        (Kind::CountOrAuto(_), Written::Text(text)) if text != "auto" => Err(expected()),
+        (Kind::Bool | Kind::Count(..), Written::Text(_)) => Err(expected()),
+        (_, Written::Text(text)) => kind.parse_value(text).map_err(|_| expected()),
+        (_, Written::Bare(text)) if kind.parse_value(text).is_ok() => {
+            Err(["write it in quotes: \"", text, "\""].concat())
+        }
+        _ => Err(expected()),
+    }
+}
+
+fn found(written: &Written) -> String {
+    match written {
+        Written::Text(text) => ["\"", &text.escape_debug().to_string(), "\""].concat(),
+        Written::Number(Some(number)) => crate::value::show_digits(*number),
+        Written::Number(None) => "a number below zero or beyond 64 bits".to_owned(),
+        Written::Bool(true) => "true".to_owned(),
+        Written::Bool(false) => "false".to_owned(),
+        Written::List(_) => "this array".to_owned(),
+        Written::Bare(text) => text.clone(),
+    }
+}
+
+/// A path of the file is meant from where the file is, not from where we were started: the same
+/// file must serve the same directory under systemd, in a shell and in a test.
+fn beside(file: &str, path: &str) -> String {
+    let directory = Path::new(file).parent().unwrap_or(Path::new(""));
+    directory.join(path).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Inputs {
+        Inputs {
+            file: (!file.is_empty()).then(|| ("aureon.toml".to_owned(), file.into())),
+            environment: environment
+                .iter()
+                .map(|(n, v)| (n.into(), v.into()))
+                .collect(),
+            flags: flags
+                .iter()
+                .map(|(key, text)| Given {
+                    setting: settings::find(key).unwrap(),
+                    flag: SETTINGS[settings::find(key).unwrap()].flag(),
+                    text: (*text).to_owned(),
+                })
+                .collect(),
+        }
+    }
+
+    fn problems(inputs: &Inputs) -> Vec<String> {
+        load(inputs)
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    fn place(loaded: &Loaded, key: &str) -> String {
+        loaded.places[settings::find(key).unwrap()].to_string()
+    }
+
+    #[test]
+    fn flags_beat_environment_beats_file_beats_default() {
+        let file = "port = 1\nidle_timeout = \"1s\"\nworkers = 3\n";
+        let environment = [("AUREON_PORT", "2"), ("AUREON_IDLE_TIMEOUT", "2s")];
+        let loaded = load(&inputs(file, &environment, &[("port", "3")])).unwrap();
+        assert_eq!(loaded.config.port, 3);
+        assert_eq!(place(&loaded, "port"), "--port");
+        assert_eq!(loaded.config.limits.idle_timeout_ms, 2_000);
+        assert_eq!(place(&loaded, "idle_timeout"), "AUREON_IDLE_TIMEOUT");
+        assert_eq!(loaded.config.workers, 3);
+        assert_eq!(place(&loaded, "workers"), "aureon.toml:3:11");
+        assert_eq!(loaded.config.limits.head_fields_max, 100);
+        assert_eq!(place(&loaded, "head_fields_max"), "default");
+    }
+
+    #[test]
+    fn port_variable_counts_and_our_own_overrides_it() {
+        let loaded = load(&inputs("port = 1", &[("PORT", "5000")], &[])).unwrap();
+        assert_eq!(loaded.addresses[0].show(), "127.0.0.1:5000");
+        let both = [("AUREON_PORT", "7"), ("PORT", "5000")];
+        assert_eq!(load(&inputs("", &both, &[])).unwrap().config.port, 7);
+        assert_eq!(
+            load(&inputs("", &[("PORT", "")], &[])).unwrap().config.port,
+            8080
+        );
+    }
+
+    #[test]
+    fn a_port_that_reaches_no_address_is_an_error_when_it_should_win() {
+        let file = "listen = \"127.0.0.1:9000\"";
+        assert_eq!(
+            problems(&inputs(file, &[("PORT", "5000")], &[])),
+            [
+                "PORT: has no effect: every address of `listen` (aureon.toml:1:10) has its port; \
+             write the addresses without a port"
+            ]
+        );
+        // A flag is stronger than the variable, so nothing is lost.
+        let flags = [("listen", "127.0.0.1:9000")];
+        assert!(load(&inputs("", &[("PORT", "5000")], &flags)).is_ok());
+        let open = load(&inputs("listen = [\"0.0.0.0\"]", &[("PORT", "5000")], &[])).unwrap();
+        assert_eq!(open.addresses[0].show(), "0.0.0.0:5000");
+    }
+
+    #[test]
+    fn reports_all_mistakes_of_all_sources_at_once() {
+        let file = "lisen = \"x\"\nport = \"80\"\nidle_timeout = 10\nhead_bytes_max = 64KiB\n\
+                    api = 1\nlisten = [1]\nbacklog = 0\nworkers = \"4\"\n";
+        let environment = [("AUREON_PROT", "1"), ("AUREON_LOG", "xml"), ("HOME", "/")];
+        let found = problems(&inputs(file, &environment, &[("root", "")]));
+        assert_eq!(
+            found,
+            [
+                "aureon.toml:1:1: unknown key `lisen`; did you mean `listen`?",
+                "aureon.toml:2:8: `port` cannot be \"80\"; write it without quotes: 80",
+                "aureon.toml:3:16: `idle_timeout` cannot be 10; expected a duration such as 500ms, \
+             10s or 2m, from 10ms to 24h",
+                "aureon.toml:4:18: `head_bytes_max` cannot be 64KiB; expected a size such as 64KiB \
+             or 1MiB, from 512B to 65535B",
+                "aureon.toml:5:7: `api` cannot be 1; expected true or false",
+                "aureon.toml:6:10: `listen` cannot be this array; expected an array of strings",
+                "aureon.toml:7:11: `backlog` cannot be 0; expected a whole number from 1 to 65535",
+                "aureon.toml:8:11: `workers` cannot be \"4\"; expected auto or a whole number from \
+             1 to 1024",
+                "AUREON_PROT: unknown variable; did you mean `AUREON_PORT`?",
+                "AUREON_LOG: `log` cannot be \"xml\"; expected one of auto, pretty, json, off",
+                "--root: `root` cannot be \"\"; expected a path",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_value_that_lacks_its_quotes_is_told_so() {
+        let found = problems(&inputs("head_timeout = 10s", &[], &[]));
+        let expected =
+            "aureon.toml:1:16: `head_timeout` cannot be 10s; write it in quotes: \"10s\"";
+        assert_eq!(found, [expected]);
+    }
+
+    #[test]
+    fn variables_are_upper_case() {
+        let found = problems(&inputs("", &[("AUREON_port", "1")], &[]));
+        assert_eq!(
+            found,
+            ["AUREON_port: unknown variable; did you mean `AUREON_PORT`?"]
+        );
+    }
+
+    #[test]
+    fn repeated_flags_of_a_list_add_up_and_replace_the_file() {
+        let flags = [("listen", "127.0.0.1:1"), ("listen", "127.0.0.1:2,unix:/x")];
+        let loaded = load(&inputs("listen = \"127.0.0.1:9\"", &[], &flags)).unwrap();
+        let shown: Vec<String> = loaded.addresses.iter().map(Address::show).collect();
+        assert_eq!(shown, ["127.0.0.1:1", "127.0.0.1:2", "unix:/x"]);
+    }
+
+    #[test]
+    fn a_root_in_the_file_lies_beside_the_file() {
+        let mut inputs = inputs("root = \"site\"", &[], &[]);
+        assert_eq!(load(&inputs).unwrap().config.root, Some("site".into()));
+        inputs.file = Some(("/etc/aureon/aureon.toml".into(), b"root = 'site'".to_vec()));
+        assert_eq!(
+            load(&inputs).unwrap().config.root,
+            Some("/etc/aureon/site".into())
+        );
+        inputs.file = Some(("/etc/aureon/aureon.toml".into(), b"root = '/srv'".to_vec()));
+        assert_eq!(load(&inputs).unwrap().config.root, Some("/srv".into()));
+    }
+
+    #[test]
+    fn limits_that_contradict_each_other_are_refused() {
+        let found = problems(&inputs("head_bytes_max = 1024", &[], &[]));
+        assert_eq!(
+            found,
+            [
+                "aureon.toml:1:18: `target_bytes_max` is larger than `head_bytes_max`; a target is \
+             part of its head"
+            ]
+        );
+    }
+
+    #[test]
+    fn wrong_addresses_and_files_are_refused_with_what_is_right() {
+        let found = problems(&inputs("listen = [\":80\"]", &[("PORT", "1")], &[]));
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("aureon.toml:1:10: `:80` is no address; write 127.0.0.1"));
+        assert!(problems(&inputs("listen = []", &[], &[]))[0].contains("names no address"));
+        let mut broken = inputs("x", &[], &[]);
+        broken.file = Some(("a.toml".into(), b"port = 1\n# \xff".to_vec()));
+        assert_eq!(
+            problems(&broken),
+            ["a.toml:2:3: the file is not UTF-8 from here on"]
+        );
+    }
+
+    #[test]
+    fn the_example_file_names_every_setting_with_its_default() {
+        let example = include_str!("../aureon.example.toml");
+        // Each setting stands commented out at its default; uncommented it must load as such.
+        let mut live = String::new();
+        for line in example.lines() {
+            live.push_str(
+                line.strip_prefix("#")
+                    .filter(|rest| !rest.starts_with(' '))
+                    .unwrap_or(line),
+            );
+            live.push('\n');
+        }
+        let loaded = load(&inputs(&live, &[], &[])).unwrap();
+        for (row, setting) in SETTINGS.iter().enumerate() {
+            assert_ne!(
+                loaded.places[row],
+                Place::Default,
+                "{} is missing",
+                setting.key
+            );
+            if setting.key != "root" {
+                let shown = setting.show(&loaded.config);
+                assert_eq!(shown, setting.show(&Config::default()), "{}", setting.key);
+            }
+        }
+        // As it ships it changes nothing.
+        let shipped = load(&inputs(example, &[], &[])).unwrap();
+        assert_eq!(shipped.config, Config::default());
+    }
+}

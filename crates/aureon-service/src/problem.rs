@@ -1,0 +1,198 @@
+//! What the operator got wrong: where it stands, what is wrong, what to type.
+//!
+//! Every mistake in flags, environment and file becomes one [`Problem`]; they are collected and
+//! reported together. The process's exit codes have their names here and nowhere else. Nothing
+//! in this file is about peers or handlers; those errors are the engine's.
+
+use std::fmt;
+
+use crate::value::show_digits;
+
+/// How a run of `aureond` ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything asked for was done.
+    Fine = 0,
+    /// It was understood but failed, for example because a port is taken.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// The file or the environment is wrong. 78 is `EX_CONFIG` of sysexits.h: a unit names it in
+    /// `RestartPreventExitStatus=` so that systemd does not start a wrong configuration again.
+    Config = 78,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> std::process::ExitCode {
+        std::process::ExitCode::from(exit as u8)
+    }
+}
+
+/// Where a value or a mistake stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Built in.
+    Default,
+    /// In a file; line and column count from one, the column in characters.
+    File {
+        /// The file as it was named or found.
+        path: String,
+        /// Line, from 1.
+        line: u32,
+        /// Column, from 1.
+        column: u32,
+    },
+    /// In an environment variable of this name.
+    Environment(String),
+    /// On the command line, in this flag or argument.
+    Flag(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Default => out.write_str("default"),
+            Place::File { path, line, column } => {
+                out.write_str(path)?;
+                for number in [line, column] {
+                    out.write_str(":")?;
+                    out.write_str(&show_digits(u64::from(*number)))?;
+                }
+                Ok(())
+            }
+            Place::Environment(name) | Place::Flag(name) => out.write_str(name),
+        }
+    }
+}
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it stands.
+    pub place: Place,
+    /// What is wrong.
+    pub what: String,
+    /// What would be right, or empty when `what` says it.
+    pub fix: String,
+}
+
+impl Problem {
+    /// Builds one.
+    pub fn new(place: Place, what: impl Into<String>, fix: impl Into<String>) -> Problem {
+        Problem {
+            place,
+            what: what.into(),
+            fix: fix.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.place.fmt(out)?;
+        out.write_str(": ")?;
+        out.write_str(&self.what)?;
+        if !self.fix.is_empty() {
+            out.write_str("; ")?;
+            out.write_str(&self.fix)?;
+        }
+        Ok(())
+    }
+}
+
+/// The code to leave with: usage when any mistake stands on the command line.
+pub fn exit_of(problems: &[Problem]) -> Exit {
+    let usage = problems
+        .iter()
+        .any(|problem| matches!(problem.place, Place::Flag(_)));
+    if usage { Exit::Usage } else { Exit::Config }
+}
+
+/// The known word nearest to `word`, if one is near enough to have been meant: at most a third
+/// of its letters wrong, and at least one allowed.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // A longer word is no typing mistake, and the table below is quadratic.
+    if word.len() > 64 {
+        return None;
+    }
+    let allowed = (word.len() / 3).max(1);
+    let mut best = None;
+    let mut best_distance = allowed + 1;
+    for candidate in known {
+        let distance = edit_distance(word.as_bytes(), candidate.as_bytes());
+        if distance < best_distance {
+            best_distance = distance;
+            best = Some(candidate);
+        }
+    }
+    best
+}
+
+/// Optimal string alignment: insertions, deletions, replacements and swaps of neighbours.
+/// Upper and lower case are the same letter.
+fn edit_distance(left: &[u8], right: &[u8]) -> usize {
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=right.len()).collect();
+    for (row, &a) in left.iter().enumerate() {
+        let mut current = vec![row + 1];
+        for (column, &b) in right.iter().enumerate() {
+            let replaced = above[column] + usize::from(!a.eq_ignore_ascii_case(&b));
+            let mut cost = replaced.min(above[column + 1] + 1).min(current[column] + 1);
+            let swapped = row > 0 && column > 0 && left[row - 1] == b && a == right[column - 1];
+            if swapped {
+                cost = cost.min(before[column - 1] + 1);
+            }
+            current.push(cost);
+        }
+        before = std::mem::replace(&mut above, current);
+    }
+    above[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_word_that_was_meant() {
+        let known = ["listen", "idle_timeout", "head_timeout", "port"];
+        let find = |word| nearest(word, known.into_iter());
+        assert_eq!(find("lisen"), Some("listen"));
+        assert_eq!(find("ilde_timeout"), Some("idle_timeout"));
+        assert_eq!(find("prot"), Some("port"), "a swap is one mistake");
+        assert_eq!(find("workers"), None);
+        assert_eq!(find(&"x".repeat(1000)), None);
+    }
+
+    #[test]
+    fn counts_edits() {
+        let check = |a: &str, b: &str, edits| {
+            assert_eq!(edit_distance(a.as_bytes(), b.as_bytes()), edits, "{a} {b}");
+            assert_eq!(edit_distance(b.as_bytes(), a.as_bytes()), edits, "{b} {a}");
+        };
+        check("", "", 0);
+        check("", "abc", 3);
+        check("kitten", "sitting", 3);
+        check("ab", "ba", 1);
+        check("same", "same", 0);
+    }
+
+    #[test]
+    fn says_where_what_and_what_to_type() {
+        let place = Place::File {
+            path: "aureon.toml".into(),
+            line: 3,
+            column: 7,
+        };
+        let problem = Problem::new(place, "unknown key `prot`", "did you mean `port`?");
+        let shown = problem.to_string();
+        assert_eq!(
+            shown,
+            "aureon.toml:3:7: unknown key `prot`; did you mean `port`?"
+        );
+        assert_eq!(exit_of(&[problem.clone()]), Exit::Config);
+        let flag = Problem::new(Place::Flag("--prot".into()), "unknown", "");
+        assert_eq!(exit_of(&[problem, flag]), Exit::Usage);
+    }
+}

@@ -1,0 +1,332 @@
+//! The one table of settings, and the configuration it fills.
+//!
+//! A row of [`SETTINGS`] is a setting's only description: its key in the file is its flag
+//! (`idle_timeout` is `--idle-timeout`) and its environment variable (`AUREON_IDLE_TIMEOUT`),
+//! and help, `check`, the error messages and the example file's test all read it. Defaults live
+//! in [`Config::default`] and the engine's `Limits`, never here a second time. A field of
+//! `Limits` has its own name as key, without `_ms`: a value says its unit itself.
+
+use std::path::PathBuf;
+
+use aureon::Limits;
+use aureon::limits::HEAD_BYTES_CEILING;
+
+use crate::value::{Kind, Value};
+
+/// Everything an operator can set, with the values in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Addresses as written: `localhost`, `0.0.0.0:80`, `[::]`, `unix:/run/aureon.sock`.
+    pub listen: Vec<String>,
+    /// Port of every address that names none.
+    pub port: u16,
+    /// Directory served; none is the page built into the binary.
+    pub root: Option<PathBuf>,
+    /// Threads that serve; zero is one per available processor.
+    pub workers: usize,
+    /// Whether `/api/…` is answered.
+    pub api: bool,
+    /// The text of `/api/status` and `/api/message`.
+    pub message: String,
+    /// Value of `Access-Control-Allow-Origin` on the API; `none` sends none.
+    pub cors_origin: String,
+    /// Whether a directory without an index file is listed.
+    pub listing: bool,
+    /// Whether unknown pages are answered with the root's `index.html`.
+    pub spa: bool,
+    /// Whether text is compressed on the fly when no compressed sibling exists.
+    pub gzip: bool,
+    /// Whether `nosniff` and a referrer policy are sent with every answer.
+    pub security_headers: bool,
+    /// Form of the access log: `auto`, `pretty`, `json` or `off`.
+    pub log: String,
+    /// Whether exchanges of health checks are logged.
+    pub log_health: bool,
+    /// The engine's bounds.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: vec!["localhost".to_owned()],
+            port: 8080,
+            root: None,
+            workers: 0,
+            api: true,
+            message: "Hello from AUREON".to_owned(),
+            cors_origin: "*".to_owned(),
+            listing: false,
+            spa: false,
+            gzip: true,
+            security_headers: true,
+            log: "auto".to_owned(),
+            log_health: false,
+            limits: Limits::DEFAULT,
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name everywhere.
+    pub key: &'static str,
+    /// Its one-letter flag, if it has one.
+    pub short: Option<char>,
+    /// What it takes.
+    pub kind: Kind,
+    /// One line for help.
+    pub help: &'static str,
+    /// Reads it from the configuration.
+    pub get: fn(&Config) -> Value,
+    /// Stores a value that `kind` has accepted.
+    pub set: fn(&mut Config, Value),
+}
+
+impl Setting {
+    /// `--idle-timeout` for `idle_timeout`.
+    pub fn flag(&self) -> String {
+        ["--", &self.key.replace('_', "-")].concat()
+    }
+
+    /// `AUREON_IDLE_TIMEOUT` for `idle_timeout`.
+    pub fn variable(&self) -> String {
+        ["AUREON_", &self.key.to_ascii_uppercase()].concat()
+    }
+
+    /// The value in `config`, as a person would write it.
+    pub fn show(&self, config: &Config) -> String {
+        self.kind.show(&(self.get)(config))
+    }
+}
+
+/// The row of a key.
+pub fn find(key: &str) -> Option<usize> {
+    SETTINGS.iter().position(|setting| setting.key == key)
+}
+
+macro_rules! setting {
+    ($key:literal, $short:expr, $kind:expr, $variant:ident, $($field:ident).+, $help:literal) => {
+        Setting {
+            key: $key,
+            short: $short,
+            kind: $kind,
+            help: $help,
+            get: |config| setting!(@get $variant config.$($field).+),
+            set: |config, value| {
+                if let Value::$variant(value) = value {
+                    setting!(@set $variant config.$($field).+, value);
+                }
+            },
+        }
+    };
+    (@get Number $from:expr) => { Value::Number(u64::try_from($from).unwrap_or(u64::MAX)) };
+    (@get $variant:ident $from:expr) => { Value::$variant($from.clone()) };
+    // The kind's range lies within the field's type, which a test checks; so nothing is lost.
+    (@set Number $to:expr, $value:ident) => { $to = $value.try_into().unwrap_or($to) };
+    (@set $variant:ident $to:expr, $value:ident) => { $to = $value };
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+const HOUR: u64 = 3_600_000;
+/// A deadline below 10 ms refuses honest clients; one above a day bounds nothing.
+const DEADLINE: Kind = Kind::Duration(10, 24 * HOUR);
+
+/// All settings, in the order of help.
+pub const SETTINGS: &[Setting] = &[
+    setting! { "listen", Some('l'), Kind::List, List, listen,
+    "Addresses: IP[:PORT], localhost, unix:/PATH; repeatable" },
+    setting! { "port", Some('p'), Kind::Count(0, 65_535), Number, port,
+    "Port of addresses that name none; also PORT; 0 picks one" },
+    Setting {
+        key: "root",
+        short: None,
+        kind: Kind::Path,
+        help: "Directory to serve, like DIR; none is the built-in page",
+        get: |config| {
+            Value::Text(match &config.root {
+                Some(path) => path.to_string_lossy().into_owned(),
+                None => String::new(),
+            })
+        },
+        set: |config, value| {
+            if let Value::Text(path) = value {
+                config.root = Some(PathBuf::from(path));
+            }
+        },
+    },
+    setting! { "workers", None, Kind::CountOrAuto(1_024), Number, workers,
+    "Threads that serve; auto is one per processor" },
+    setting! { "api", None, Kind::Bool, Bool, api,
+    "Answer /api/status, /api/message and /api/greet" },
+    setting! { "message", None, Kind::Text(1_024), Text, message,
+    "Text of /api/status and /api/message" },
+    setting! { "cors_origin", None, Kind::Text(256), Text, cors_origin,
+    "Origin that may read the API from a browser, or \"none\"" },
+    setting! { "listing", None, Kind::Bool, Bool, listing,
+    "List directories that have no index.html" },
+    setting! { "spa", None, Kind::Bool, Bool, spa,
+    "Answer unknown pages with /index.html" },
+    setting! { "gzip", None, Kind::Bool, Bool, gzip,
+    "Compress text when no compressed sibling exists" },
+    setting! { "security_headers", None, Kind::Bool, Bool, security_headers,
+    "Send nosniff and a referrer policy with every answer" },
+    setting! { "log", None, Kind::Choice(&["auto", "pretty", "json", "off"]), Text, log,
+    "Access log on stdout; auto is pretty on a terminal" },
+    setting! { "log_health", None, Kind::Bool, Bool, log_health,
+    "Log health checks too" },
+    setting! { "drain_timeout", None, DEADLINE, Number, limits.drain_timeout_ms,
+    "Time running exchanges get after TERM or INT" },
+    setting! { "head_bytes_max", None, Kind::Size(512, HEAD_BYTES_CEILING as u64), Number,
+    limits.head_bytes_max,
+    "Bytes of a request head; more is a 431" },
+    setting! { "head_fields_max", None, Kind::Count(8, 1_000), Number, limits.head_fields_max,
+    "Fields in a request head; more is a 431" },
+    setting! { "target_bytes_max", None, Kind::Size(64, HEAD_BYTES_CEILING as u64), Number,
+    limits.target_bytes_max,
+    "Bytes of a request target; more is a 414" },
+    setting! { "body_bytes_max", None, Kind::Size(0, 1 << 32), Number, limits.body_bytes_max,
+    "Bytes of a body kept in memory; more is a 413" },
+    setting! { "upload_bytes_max", None, Kind::Size(0, TIB), Number, limits.upload_bytes_max,
+    "Bytes of a body streamed to a handler; more is a 413" },
+    setting! { "chunk_extension_bytes_max", None, Kind::Size(0, MIB), Number,
+    limits.chunk_extension_bytes_max,
+    "Bytes of chunk extensions in a body" },
+    setting! { "head_timeout", None, DEADLINE, Number, limits.head_timeout_ms,
+    "Time from a head's first byte to its last" },
+    setting! { "body_timeout", None, DEADLINE, Number, limits.body_timeout_ms,
+    "Time before body_rate_min is demanded of a body" },
+    setting! { "body_rate_min", None, Kind::Size(1, MIB), Number, limits.body_rate_min,
+    "Bytes a second a body must average then" },
+    setting! { "idle_timeout", None, DEADLINE, Number, limits.idle_timeout_ms,
+    "Time a connection may stay without a request" },
+    setting! { "write_timeout", None, DEADLINE, Number, limits.write_timeout_ms,
+    "Time a client may take nothing of an answer" },
+    setting! { "answer_timeout", None, DEADLINE, Number, limits.answer_timeout_ms,
+    "Time in which a late or blocking answer must come" },
+    setting! { "linger_timeout", None, DEADLINE, Number, limits.linger_timeout_ms,
+    "Time of reading on after a refusal" },
+    setting! { "discard_bytes_max", None, Kind::Size(0, 64 * MIB), Number,
+    limits.discard_bytes_max,
+    "Bytes of an unwanted body thrown away" },
+    setting! { "connections_max", None, Kind::Count(1, 1_000_000), Number,
+    limits.connections_max,
+    "Connections of the whole server" },
+    setting! { "requests_per_connection_max", None, Kind::Count(1, 1_000_000_000), Number,
+    limits.requests_per_connection_max,
+    "Requests before a connection is closed" },
+    setting! { "output_bytes_max", None, Kind::Size(4 * KIB, 64 * MIB), Number,
+    limits.output_bytes_max,
+    "Bytes of answers held per connection" },
+    setting! { "pool_threads_max", None, Kind::Count(1, 1_024), Number, limits.pool_threads_max,
+    "Threads for blocking handlers" },
+    setting! { "pool_queue_max", None, Kind::Count(1, 1_000_000), Number, limits.pool_queue_max,
+    "Jobs waiting for such a thread; more are a 503" },
+    setting! { "backlog", None, Kind::Count(1, 65_535), Number, limits.backlog,
+    "Connections the kernel holds ready; it may clip this" },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_unique_and_lower_case() {
+        for (at, setting) in SETTINGS.iter().enumerate() {
+            assert_eq!(find(setting.key), Some(at), "{} stands twice", setting.key);
+            assert!(
+                setting
+                    .key
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'_')
+            );
+        }
+        assert_eq!(
+            SETTINGS[find("idle_timeout").unwrap()].flag(),
+            "--idle-timeout"
+        );
+        assert_eq!(
+            SETTINGS[find("idle_timeout").unwrap()].variable(),
+            "AUREON_IDLE_TIMEOUT"
+        );
+    }
+
+    #[test]
+    fn every_default_is_one_the_setting_itself_accepts() {
+        let config = Config::default();
+        for setting in SETTINGS.iter().filter(|setting| setting.key != "root") {
+            let shown = setting.show(&config);
+            let read = setting.kind.parse_value(&shown);
+            assert_eq!(
+                read,
+                Ok((setting.get)(&config)),
+                "{} = {shown}",
+                setting.key
+            );
+        }
+    }
+
+    #[test]
+    fn the_whole_range_of_a_number_fits_its_field() {
+        for setting in SETTINGS {
+            let (min, max) = match setting.kind {
+                Kind::Count(min, max) | Kind::Size(min, max) | Kind::Duration(min, max) => {
+                    (min, max)
+                }
+                Kind::CountOrAuto(max) => (0, max),
+                _ => continue,
+            };
+            for number in [min, max] {
+                let mut config = Config::default();
+                (setting.set)(&mut config, Value::Number(number));
+                assert_eq!(
+                    (setting.get)(&config),
+                    Value::Number(number),
+                    "{}",
+                    setting.key
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_setting_changes_something_of_its_own() {
+        for setting in SETTINGS {
+            let mut config = Config::default();
+            let value = match (setting.get)(&config) {
+                Value::Bool(value) => Value::Bool(!value),
+                Value::Number(value) => Value::Number(value + 1),
+                Value::Text(_) => Value::Text("other".into()),
+                Value::List(_) => Value::List(vec!["other".into()]),
+            };
+            (setting.set)(&mut config, value.clone());
+            assert_eq!((setting.get)(&config), value, "{}", setting.key);
+            let changed = SETTINGS
+                .iter()
+                .filter(|other| (other.get)(&config) != (other.get)(&Config::default()))
+                .count();
+            assert_eq!(changed, 1, "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn every_limit_of_the_engine_has_a_row() {
+        // `Debug` names every field, so a new limit without a row fails here.
+        let shown = format!("{:?}", Limits::DEFAULT);
+        let fields = shown
+            .trim_start_matches("Limits { ")
+            .trim_end_matches(" }")
+            .split(", ");
+        let mut count = 0;
+        for field in fields {
+            let name = field.split(':').next().unwrap();
+            let key = name.trim_end_matches("_ms");
+            assert!(find(key).is_some(), "no setting for limit {name}");
+            count += 1;
+        }
+        assert!(count > 20, "the fields were not read: {shown}");
+    }
+}

@@ -191,7 +191,7 @@ mod tests {
             shown,
             "aureon.toml:3:7: unknown key `prot`; did you mean `port`?"
         );
-        assert_eq!(exit_of(&[problem.clone()]), Exit::Config);
+        assert_eq!(exit_of(std::slice::from_ref(&problem)), Exit::Config);
         let flag = Problem::new(Place::Flag("--prot".into()), "unknown", "");
         assert_eq!(exit_of(&[problem, flag]), Exit::Usage);
     }

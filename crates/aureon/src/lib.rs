@@ -4,6 +4,7 @@
 //! The modules in reading order: [`limits`] holds every bound; [`http`] turns bytes into events
 //! and back without doing any IO.
 
+pub mod files;
 pub mod http;
 pub mod limits;
 pub mod sys;

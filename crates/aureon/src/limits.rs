@@ -118,3 +118,52 @@ pub const ACCEPTS_PER_TURN: usize = 64;
 
 /// Events taken from the kernel in one turn. 256.
 pub const EVENTS_PER_TURN: usize = 256;
+
+/// Bytes of a decoded file path below a root. 4,095: Linux's PATH_MAX without its NUL.
+pub const FILE_PATH_BYTES_MAX: usize = 4_095;
+
+/// Bytes of one name in a file path. 255: NAME_MAX of every common file system.
+pub const FILE_NAME_BYTES_MAX: usize = 255;
+
+/// Directories entered and links followed for one path where the kernel does not resolve it by
+/// itself. 64 and 40; Linux follows 40 links.
+pub const FILE_DEPTH_MAX: usize = 64;
+/// See [`FILE_DEPTH_MAX`].
+pub const FILE_LINKS_MAX: usize = 40;
+
+/// Elements of a `Range` field; with more it is ignored and the whole is sent. 16. A PDF reader
+/// asks for a handful; CVE-2011-3192 in Apache was a flood of them.
+pub const RANGES_MAX: usize = 16;
+
+/// Bytes between two wanted ranges that are sent along rather than starting another part.
+/// 80: less than a part's own head.
+pub const RANGE_GAP_BYTES: u64 = 80;
+
+/// Bytes up to which a file is held in memory; larger ones are sent by the kernel from their
+/// descriptor. 64 KiB: below it one copy into the output buffer costs less than the extra
+/// system calls of sendfile.
+pub const SMALL_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Bytes of file bodies and prepared fields held in memory. 8 MiB: a site's pages, styles and
+/// scripts, on a host with 512 MiB.
+pub const FILE_CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Paths the file cache knows. 1,024. nginx's documentation shows 1,000.
+pub const FILE_CACHE_ENTRIES_MAX: usize = 1_024;
+
+/// Open descriptors the file cache keeps for files too large to hold. 64, of a usual 1,024.
+pub const FILE_CACHE_DESCRIPTORS_MAX: usize = 64;
+
+/// Bytes up to which such a descriptor is kept. 16 MiB: a deleted file's space is not given
+/// back before its descriptor is closed, so the largest are opened for each answer.
+pub const KEPT_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Milliseconds for which a cached file is believed without asking the file system. 1 s.
+pub const FILE_TRUST_MS: u64 = 1_000;
+
+/// Entries in a directory listing; of a larger directory the first ones read are shown, which
+/// the page says. 2,000: about 300 KB of HTML.
+pub const LISTING_ENTRIES_MAX: usize = 2_000;
+
+/// Times an answer is begun anew because its file changed meanwhile, then 503. 3.
+pub const FILE_ATTEMPTS_MAX: usize = 3;

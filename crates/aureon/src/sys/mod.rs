@@ -38,6 +38,8 @@
 //! | wake | `eventfd` | an `eventfd` read | `PostQueuedCompletionStatus` | `EVFILT_USER` |
 //! | turn | `epoll_wait` | `submit_and_wait` with a time-out | `GetQueuedCompletionStatusEx` | `kevent` |
 
+#[cfg(unix)]
+pub mod dir;
 #[cfg(target_os = "linux")]
 pub mod epoll;
 #[cfg(any(test, feature = "sim"))]
@@ -49,6 +51,9 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
+
+/// Whether file names mean here what they mean to Windows, where `NUL.txt` is a device.
+pub const WINDOWS_NAMES: bool = cfg!(windows);
 
 /// A socket, as a driver numbers them: small integers, used again after a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -49,6 +49,10 @@ pub(super) fn parse_transfer_encoding(value: &[u8]) -> Result<(), Error> {
     if value.eq_ignore_ascii_case(b"chunked") {
         return Ok(());
     }
+    // White space around the list is in the value only where `framing_value` left too much.
+    if value.trim_ascii() != value {
+        return Err(Error::TransferEncoding);
+    }
     let mut last_chunked = false;
     for coding in value.split(|byte| *byte == b',') {
         let coding = coding.trim_ascii();
@@ -107,6 +111,8 @@ mod tests {
         for bad in [
             &b""[..],
             b"gzip",
+            b"chunked ",
+            b" gzip, chunked",
             b"chunked, gzip",
             b"chunked, chunked",
             b"\x0bchunked",

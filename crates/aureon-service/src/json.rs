@@ -4,6 +4,8 @@
 //! vector that is used again is all it takes. It writes valid JSON (RFC 8259) whatever it is
 //! given: bytes that are not UTF-8 become U+FFFD. Reading JSON is not its business.
 
+use std::io::Write;
+
 /// Writes one object into a vector. [`Object::end`] closes it.
 #[derive(Debug)]
 pub struct Object<'a> {
@@ -31,6 +33,33 @@ impl<'a> Object<'a> {
     /// Writes `"name":"value"`.
     pub fn string(&mut self, name: &str, value: impl AsRef<[u8]>) {
         write_string(self.name(name), value.as_ref());
+    }
+
+    /// Writes the first `max` bytes of `value`, and an ellipsis when that is not all.
+    pub fn clipped(&mut self, name: &str, value: &[u8], max: usize) {
+        let Some(start) = value.get(..max).filter(|start| start.len() < value.len()) else {
+            return self.string(name, value);
+        };
+        self.string(name, start);
+        self.out.pop();
+        self.out.extend_from_slice("\u{2026}\"".as_bytes());
+    }
+
+    /// Writes what prints itself, in quotes; it must print nothing that needs escaping.
+    pub fn display(&mut self, name: &str, value: &dyn std::fmt::Display) {
+        let out = self.name(name);
+        // Writing into a vector cannot fail.
+        drop(write!(out, "\"{value}\""));
+    }
+
+    /// Writes microseconds as seconds with six digits: a JSON number without floating point.
+    pub fn seconds(&mut self, name: &str, us: u64) {
+        let out = self.name(name);
+        write_number(out, us / 1_000_000);
+        // A million more keeps the zeros in front; its own digit becomes the point.
+        let point = out.len();
+        write_number(out, us % 1_000_000 + 1_000_000);
+        out[point] = b'.';
     }
 
     /// Writes `"name":123`.

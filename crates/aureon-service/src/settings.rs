@@ -138,9 +138,9 @@ const DEADLINE: Kind = Kind::Duration(10, 24 * HOUR);
 /// All settings, in the order of help.
 pub const SETTINGS: &[Setting] = &[
     setting! { "listen", Some('l'), Kind::List, List, listen,
-    "Addresses: IP[:PORT], localhost, unix:/PATH; repeatable" },
+    "IP[:PORT], localhost or unix:/PATH; repeatable" },
     setting! { "port", Some('p'), Kind::Count(0, 65_535), Number, port,
-    "Port of addresses that name none; also PORT; 0 picks one" },
+    "Port of addresses that name none; also PORT" },
     Setting {
         key: "root",
         short: None,
@@ -165,7 +165,7 @@ pub const SETTINGS: &[Setting] = &[
     setting! { "message", None, Kind::Text(1_024), Text, message,
     "Text of /api/status and /api/message" },
     setting! { "cors_origin", None, Kind::Text(256), Text, cors_origin,
-    "Origin that may read the API from a browser, or \"none\"" },
+    "Web site that may read the API; * any, none no" },
     setting! { "listing", None, Kind::Bool, Bool, listing,
     "List directories that have no index.html" },
     setting! { "spa", None, Kind::Bool, Bool, spa,

@@ -1,0 +1,356 @@
+//! The command line → a command and the settings given with it.
+//!
+//! Flags are the rows of the table of settings and a handful of words of our own; help is
+//! written from both. Mistakes are collected like those of every other source. The first bare
+//! word is a command if it is one of [`COMMANDS`] and otherwise the directory to serve;
+//! `aureond ./check` serves a directory that is called like a command.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use lexopt::{Arg, Parser};
+
+use crate::config::Given;
+use crate::problem::{Place, Problem, nearest};
+use crate::settings::{self, SETTINGS};
+use crate::value::Kind;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Serve until told to stop.
+    Serve,
+    /// Validate the configuration and say what is in force.
+    Check,
+    /// Print help.
+    Help,
+    /// Print the version.
+    Version,
+}
+
+/// Every command with its line of help, the default first.
+pub const COMMANDS: [(&str, Command, &str); 4] = [
+    (
+        "serve",
+        Command::Serve,
+        "Serve DIR, or the built-in page (the default command)",
+    ),
+    (
+        "check",
+        Command::Check,
+        "Validate the configuration, say what is in force and why",
+    ),
+    ("help", Command::Help, "Print this"),
+    ("version", Command::Version, "Print the version"),
+];
+
+/// Flags that are no settings: letter, word, placeholder, help.
+pub const OWN_FLAGS: [(char, &str, &str, &str); 5] = [
+    (
+        'c',
+        "config",
+        "FILE",
+        "Configuration file; default aureon.toml, if it is here",
+    ),
+    ('t', "check", "", "Like the command check"),
+    (' ', "json", "", "With check: report as JSON"),
+    ('h', "help", "", "Print this"),
+    ('V', "version", "", "Print the version"),
+];
+
+/// A parsed command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arguments {
+    /// What to do.
+    pub command: Command,
+    /// Whether to report as JSON.
+    pub json: bool,
+    /// The file named by `--config`.
+    pub config: Option<String>,
+    /// Settings in the order given.
+    pub flags: Vec<Given>,
+}
+
+/// Parses the arguments, without the program's name.
+pub fn parse_arguments(arguments: Vec<OsString>) -> Result<Arguments, Vec<Problem>> {
+    let mut reader = Reader {
+        parser: Parser::from_args(arguments),
+        found: Arguments {
+            command: Command::Serve,
+            json: false,
+            config: None,
+            flags: Vec::new(),
+        },
+        command_named: false,
+        unknown_flag: false,
+        problems: Vec::new(),
+    };
+    while reader.read() {}
+    let Reader {
+        found,
+        mut problems,
+        ..
+    } = reader;
+    // Who asks for help gets it whatever else he typed.
+    if matches!(found.command, Command::Help | Command::Version) {
+        return Ok(found);
+    }
+    if found.json && found.command != Command::Check {
+        let place = Place::Flag("--json".to_owned());
+        problems.push(Problem::new(place, "only `check` reports as JSON", ""));
+    }
+    if problems.is_empty() {
+        Ok(found)
+    } else {
+        Err(problems)
+    }
+}
+
+struct Reader {
+    parser: Parser,
+    found: Arguments,
+    command_named: bool,
+    /// Since then a bare word may have been meant as the unknown flag's value.
+    unknown_flag: bool,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    /// Reads one argument; false at the end.
+    fn read(&mut self) -> bool {
+        let flag = match self.parser.next() {
+            Ok(None) => return false,
+            Ok(Some(Arg::Value(word))) => {
+                self.on_word(word);
+                return true;
+            }
+            Ok(Some(Arg::Long(name))) => ["--", name].concat(),
+            Ok(Some(Arg::Short(letter))) => ['-', letter].iter().collect(),
+            // A value stuck to a flag that takes none; the flag itself is done.
+            Err(error) => {
+                let place = Place::Flag("aureond".to_owned());
+                self.problems
+                    .push(Problem::new(place, error.to_string(), ""));
+                return true;
+            }
+        };
+        self.on_flag(flag);
+        true
+    }
+
+    fn report(&mut self, flag: &str, what: &str, fix: String) {
+        self.problems
+            .push(Problem::new(Place::Flag(flag.to_owned()), what, fix));
+    }
+
+    fn on_flag(&mut self, flag: String) {
+        match flag.as_str() {
+            "-h" | "--help" => self.found.command = Command::Help,
+            "-V" | "--version" => self.turn_to(Command::Version),
+            "-t" | "--check" => self.turn_to(Command::Check),
+            "--json" => self.found.json = true,
+            "-c" | "--config" => self.found.config = self.value(&flag, "FILE"),
+            _ => self.on_setting(flag),
+        }
+    }
+
+    fn turn_to(&mut self, command: Command) {
+        if self.found.command != Command::Help {
+            self.found.command = command;
+        }
+    }
+
+    fn on_setting(&mut self, flag: String) {
+        let named = |wanted: &str| {
+            SETTINGS.iter().position(|setting| {
+                setting.flag() == wanted
+                    || setting
+                        .short
+                        .is_some_and(|short| wanted == ['-', short].iter().collect::<String>())
+            })
+        };
+        let negated = flag
+            .strip_prefix("--no-")
+            .and_then(|name| named(&["--", name].concat()));
+        let switch = |row: usize| matches!(SETTINGS[row].kind, Kind::Bool);
+        let (setting, text) = match (named(&flag), negated) {
+            (Some(row), _) if switch(row) => match self.parser.optional_value() {
+                Some(value) => (row, self.utf8(&flag, value)),
+                None => (row, Some("true".to_owned())),
+            },
+            (Some(row), _) => (row, self.value(&flag, &SETTINGS[row].kind.placeholder())),
+            (None, Some(row)) if switch(row) => (row, Some("false".to_owned())),
+            _ => return self.on_unknown(&flag),
+        };
+        if let Some(text) = text {
+            self.found.flags.push(Given {
+                setting,
+                flag,
+                text,
+            });
+        }
+    }
+
+    fn on_unknown(&mut self, flag: &str) {
+        self.unknown_flag = true;
+        // Its value, if one is stuck to it, is as unknown.
+        self.parser.optional_value();
+        let mut known: Vec<String> = SETTINGS.iter().map(settings::Setting::flag).collect();
+        known.extend(OWN_FLAGS.iter().map(|own| ["--", own.1].concat()));
+        let near = nearest(flag, known.iter().map(String::as_str));
+        let fix = match near.filter(|_| flag.starts_with("--")) {
+            Some(near) => ["did you mean `", near, "`?"].concat(),
+            None => "see aureond --help".to_owned(),
+        };
+        self.report(flag, "unknown flag", fix);
+    }
+
+    fn value(&mut self, flag: &str, placeholder: &str) -> Option<String> {
+        match self.parser.value() {
+            Ok(value) => self.utf8(flag, value),
+            Err(_) => {
+                self.report(
+                    flag,
+                    "the value is missing",
+                    ["write ", flag, " ", placeholder].concat(),
+                );
+                None
+            }
+        }
+    }
+
+    fn utf8(&mut self, flag: &str, value: OsString) -> Option<String> {
+        let text = value.into_string().ok();
+        if text.is_none() {
+            self.report(flag, "the value is not UTF-8", String::new());
+        }
+        text
+    }
+
+    fn on_word(&mut self, word: OsString) {
+        let Some(word) = self.utf8("DIR", word) else {
+            return;
+        };
+        let first = !self.command_named && self.found.flags.iter().all(|given| given.flag != "DIR");
+        let command = COMMANDS.iter().find(|(name, ..)| *name == word);
+        if let (true, Some((_, command, _))) = (first, command) {
+            self.command_named = true;
+            self.turn_to(*command);
+            return;
+        }
+        let given = self.found.flags.iter().any(|given| given.flag == "DIR");
+        if given && !self.unknown_flag {
+            self.report(
+                &word,
+                "one directory is served",
+                "give a single DIR".to_owned(),
+            );
+            return;
+        }
+        // A typing mistake in a command must not become "no such directory".
+        let near = nearest(&word, COMMANDS.iter().map(|(name, ..)| *name))
+            .filter(|_| !word.contains(['/', '\\']));
+        if let (true, Some(near), false) = (first, near, Path::new(&word).exists()) {
+            let fix = ["did you mean `", near, "`?"].concat();
+            self.report(&word, "neither a command nor a directory", fix);
+            return;
+        }
+        if let Some(setting) = settings::find("root") {
+            self.found.flags.push(Given {
+                setting,
+                flag: "DIR".to_owned(),
+                text: word,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Arguments, Vec<String>> {
+        parse_arguments(words.iter().map(OsString::from).collect())
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    fn flags(words: &[&str]) -> Vec<(String, String)> {
+        let flags = parse(words).unwrap().flags;
+        flags
+            .into_iter()
+            .map(|given| (given.flag, given.text))
+            .collect()
+    }
+
+    #[test]
+    fn finds_the_command_wherever_it_can_stand() {
+        assert_eq!(parse(&[]).unwrap().command, Command::Serve);
+        assert_eq!(parse(&["check", "."]).unwrap().command, Command::Check);
+        assert_eq!(parse(&["-t", "."]).unwrap().command, Command::Check);
+        assert_eq!(
+            parse(&["--port", "1", "check"]).unwrap().command,
+            Command::Check
+        );
+        assert_eq!(
+            parse(&["check", "--bogus", "--help"]).unwrap().command,
+            Command::Help
+        );
+        assert_eq!(parse(&["-V"]).unwrap().command, Command::Version);
+        assert_eq!(flags(&["./check"]), [("DIR".into(), "./check".into())]);
+        assert_eq!(flags(&["serve", "check"]), [("DIR".into(), "check".into())]);
+    }
+
+    #[test]
+    fn takes_values_in_every_usual_form() {
+        let port = |flag: &str| vec![(flag.to_owned(), "1".to_owned())];
+        assert_eq!(flags(&["--port", "1"]), port("--port"));
+        assert_eq!(flags(&["--port=1"]), port("--port"));
+        assert_eq!(flags(&["-p1"]), port("-p"));
+        assert_eq!(flags(&["-p", "1"]), port("-p"));
+        let listing = |flag: &str, text: &str| vec![(flag.to_owned(), text.to_owned())];
+        assert_eq!(flags(&["--listing"]), listing("--listing", "true"));
+        assert_eq!(flags(&["--listing=false"]), listing("--listing", "false"));
+        assert_eq!(flags(&["--no-listing"]), listing("--no-listing", "false"));
+        assert_eq!(flags(&["--", "--port"]), listing("DIR", "--port"));
+        assert_eq!(
+            parse(&["-c", "x.toml"]).unwrap().config,
+            Some("x.toml".into())
+        );
+    }
+
+    #[test]
+    fn reports_every_mistake() {
+        assert_eq!(
+            parse(&["--prot", "80", "--no-port", "-x", "--config"]).unwrap_err(),
+            [
+                "--prot: unknown flag; did you mean `--port`?",
+                "--no-port: unknown flag; did you mean `--port`?",
+                "-x: unknown flag; see aureond --help",
+                "--config: the value is missing; write --config FILE",
+            ]
+        );
+        assert_eq!(
+            parse(&[".", "/"]).unwrap_err(),
+            ["/: one directory is served; give a single DIR"]
+        );
+        assert_eq!(
+            parse(&["chekc"]).unwrap_err(),
+            ["chekc: neither a command nor a directory; did you mean `check`?"]
+        );
+        assert_eq!(
+            parse(&["--json"]).unwrap_err(),
+            ["--json: only `check` reports as JSON"]
+        );
+        assert_eq!(parse(&["--json=x", "-t"]).unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn own_flags_and_settings_do_not_share_a_name() {
+        for setting in SETTINGS {
+            for (letter, word, ..) in OWN_FLAGS {
+                assert_ne!(setting.short, Some(letter), "{}", setting.key);
+                assert_ne!(setting.key, word);
+            }
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! `aureond check`: would this configuration serve, and what is in force from where.
+//!
+//! Looks at what the configuration names (the root, the addresses) without serving, and writes
+//! a report for people or as JSON. Serving asks the same questions first, so that what fails
+//! here fails there with the same words.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::address::{self, Address};
+use crate::config::Loaded;
+use crate::help::VERSION;
+use crate::json::{self, Object};
+use crate::problem::{Exit, Problem};
+use crate::settings::SETTINGS;
+
+/// Why a directory cannot be served, and what to do.
+pub fn root_problem(root: &Path) -> Option<String> {
+    let shown = absolute(root);
+    let (error, advice) = match fs::metadata(root) {
+        Ok(metadata) if !metadata.is_dir() => {
+            return Some([&shown, " is no directory; name the one it lies in"].concat());
+        }
+        Ok(_) => (
+            fs::read_dir(root).err()?,
+            "the user aureond runs as must be able to read it",
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Some(["there is no ", &shown, "; create it or name another"].concat());
+        }
+        Err(error) => (error, "the user aureond runs as must be able to enter it"),
+    };
+    Some(
+        [
+            "cannot read ",
+            &shown,
+            ": ",
+            &error.to_string(),
+            "; ",
+            advice,
+        ]
+        .concat(),
+    )
+}
+
+/// The path from the top, because a relative one says nothing in a log.
+pub fn absolute(path: &Path) -> String {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
+    whole.to_string_lossy().into_owned()
+}
+
+/// The addresses that will be bound: all but those the machine lacks and may lack.
+pub fn present_addresses(loaded: &Loaded) -> Vec<Address> {
+    let absent = |address: &Address| {
+        loaded.optional.contains(address)
+            && address::probe(address).is_err_and(|error| address::is_absent(&error))
+    };
+    loaded
+        .addresses
+        .iter()
+        .filter(|address| !absent(address))
+        .cloned()
+        .collect()
+}
+
+/// What a look at the machine found.
+#[derive(Debug)]
+pub struct Report {
+    /// Each address, and why it cannot be bound.
+    pub addresses: Vec<(Address, Option<String>)>,
+    /// Why the root cannot be served.
+    pub root: Option<String>,
+}
+
+impl Report {
+    /// Looks.
+    pub fn new(loaded: &Loaded) -> Report {
+        let addresses = present_addresses(loaded).into_iter().map(|address| {
+            let problem = address::probe(&address)
+                .err()
+                .map(|error| address::explain(&address, &error));
+            (address, problem)
+        });
+        Report {
+            addresses: addresses.collect(),
+            root: loaded.config.root.as_deref().and_then(root_problem),
+        }
+    }
+
+    /// How the check ends. A root that is not there is wrong configuration; a taken port may be
+    /// free in a second.
+    pub fn exit(&self) -> Exit {
+        if self.root.is_some() {
+            Exit::Config
+        } else if self.addresses.iter().any(|(_, problem)| problem.is_some()) {
+            Exit::Failed
+        } else {
+            Exit::Fine
+        }
+    }
+
+    fn problems(&self) -> impl Iterator<Item = &String> {
+        self.root.iter().chain(
+            self.addresses
+                .iter()
+                .filter_map(|(_, problem)| problem.as_ref()),
+        )
+    }
+
+    /// Writes the report for people.
+    pub fn write_text(&self, loaded: &Loaded) -> String {
+        let mut out = String::from(VERSION);
+        out.push_str("\nSetting, value, source:\n");
+        for (setting, place) in SETTINGS.iter().zip(&loaded.places) {
+            let shown = setting.show(&loaded.config);
+            pad(&mut out, setting.key, 30);
+            pad(&mut out, if shown.is_empty() { "-" } else { &shown }, 22);
+            out.push_str(&place.to_string());
+            out.push('\n');
+        }
+        out.push_str("\nServes ");
+        match &loaded.config.root {
+            Some(root) => out.push_str(&absolute(root)),
+            None => out.push_str("the built-in page"),
+        }
+        out.push_str(" on\n");
+        for (address, problem) in &self.addresses {
+            let state = if problem.is_some() {
+                "cannot be bound"
+            } else {
+                "free"
+            };
+            pad(&mut out, &url(address), 30);
+            out.push_str(state);
+            out.push('\n');
+        }
+        out.push('\n');
+        for problem in self.problems() {
+            out.push_str("aureond: ");
+            out.push_str(problem);
+            out.push('\n');
+        }
+        if self.exit() == Exit::Fine {
+            out.push_str("The configuration is fine.\n");
+        }
+        out
+    }
+
+    /// Writes the report as one JSON object.
+    pub fn write_json(&self, loaded: &Loaded) -> Vec<u8> {
+        let settings = write_array(
+            SETTINGS.iter().zip(&loaded.places),
+            |out, (setting, place)| {
+                let mut object = Object::new(out);
+                object.string("key", setting.key);
+                object.string("value", setting.show(&loaded.config));
+                object.string("source", place.to_string());
+                object.end();
+            },
+        );
+        let addresses = write_array(&self.addresses, |out, (address, problem)| {
+            let mut object = Object::new(out);
+            object.string("address", url(address));
+            object.bool("free", problem.is_none());
+            object.end();
+        });
+        let problems = write_array(self.problems(), |out, problem| {
+            json::write_string(out, problem.as_bytes());
+        });
+        let mut out = Vec::new();
+        let mut object = Object::new(&mut out);
+        object.bool("ok", self.exit() == Exit::Fine);
+        object.string("version", env!("CARGO_PKG_VERSION"));
+        if let Some(file) = &loaded.file {
+            object.string("file", file);
+        }
+        if let Some(root) = &loaded.config.root {
+            object.string("root", absolute(root));
+        }
+        object.raw("settings", &settings);
+        object.raw("addresses", &addresses);
+        object.raw("problems", &problems);
+        object.end();
+        out.push(b'\n');
+        out
+    }
+}
+
+/// The same report when the configuration could not even be read.
+pub fn write_problems_json(problems: &[Problem]) -> Vec<u8> {
+    let list = write_array(problems, |out, problem| {
+        json::write_string(out, problem.to_string().as_bytes());
+    });
+    let mut out = Vec::new();
+    let mut object = Object::new(&mut out);
+    object.bool("ok", false);
+    object.string("version", env!("CARGO_PKG_VERSION"));
+    object.raw("problems", &list);
+    object.end();
+    out.push(b'\n');
+    out
+}
+
+/// What to open in a browser; a Unix socket as it was written.
+pub fn url(address: &Address) -> String {
+    match address {
+        Address::Ip(_) => ["http://", &address.show()].concat(),
+        Address::Unix(_) => address.show(),
+    }
+}
+
+fn pad(out: &mut String, text: &str, width: usize) {
+    out.push_str("  ");
+    out.push_str(text);
+    let used = text.chars().count();
+    out.push_str(&" ".repeat(width.saturating_sub(used).max(1)));
+}
+
+fn write_array<T>(
+    items: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(&mut Vec<u8>, T),
+) -> Vec<u8> {
+    let mut out = vec![b'['];
+    for item in items {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        write(&mut out, item);
+    }
+    out.push(b']');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Given, Inputs, load};
+    use crate::settings::find;
+
+    fn loaded(flags: &[(&str, &str)]) -> Loaded {
+        let flags = flags.iter().map(|(key, text)| Given {
+            setting: find(key).unwrap(),
+            flag: "DIR".into(),
+            text: (*text).to_owned(),
+        });
+        load(&Inputs {
+            flags: flags.collect(),
+            ..Inputs::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_sound_configuration_is_fine_in_both_forms() {
+        let loaded = loaded(&[("listen", "127.0.0.1:0"), ("root", ".")]);
+        let report = Report::new(&loaded);
+        assert_eq!(report.exit(), Exit::Fine);
+        let text = report.write_text(&loaded);
+        assert!(
+            text.contains("http://127.0.0.1:0            free\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("idle_timeout                    1m "),
+            "{text}"
+        );
+        let json: serde_json::Value = serde_json::from_slice(&report.write_json(&loaded)).unwrap();
+        assert_eq!(json["ok"], true);
+        assert_eq!(json["settings"].as_array().unwrap().len(), SETTINGS.len());
+        assert_eq!(json["settings"][0]["source"], "DIR");
+        assert_eq!(json["addresses"][0]["free"], true);
+    }
+
+    #[test]
+    fn a_root_that_is_missing_or_a_file_is_wrong_configuration() {
+        let loaded = loaded(&[("listen", "127.0.0.1:0"), ("root", "no/such/directory")]);
+        let report = Report::new(&loaded);
+        assert_eq!(report.exit(), Exit::Config);
+        let json: serde_json::Value = serde_json::from_slice(&report.write_json(&loaded)).unwrap();
+        assert_eq!(json["ok"], false);
+        let problem = json["problems"][0].as_str().unwrap();
+        assert!(problem.starts_with("there is no /") && problem.contains("no/such/directory"));
+        assert!(
+            root_problem(Path::new("Cargo.toml"))
+                .unwrap()
+                .contains("is no directory")
+        );
+        assert_eq!(root_problem(Path::new("src")), None);
+    }
+
+    #[test]
+    fn a_taken_port_fails_without_being_wrong_configuration() {
+        let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = held.local_addr().unwrap().to_string();
+        let loaded = loaded(&[("listen", &address)]);
+        let report = Report::new(&loaded);
+        assert_eq!(report.exit(), Exit::Failed);
+        assert!(
+            report
+                .write_text(&loaded)
+                .contains("another process listens there")
+        );
+    }
+}

@@ -1,0 +1,326 @@
+//! One line of the access log: pretty for a person at a terminal, JSON for everything else.
+//!
+//! Formats into a byte vector that is used again, so at steady state nothing is allocated. The
+//! fields are a list of what may be logged; Authorization, Cookie and the query, where secrets
+//! travel, are not on it. Lengths are bounded and control characters escaped: a line is a line
+//! whatever a client sent. Called by `access_log` on the workers.
+
+use std::io::Write;
+
+use crate::json::{Object, write_number};
+use crate::stamp::{STAMP_BYTES, write_stamp};
+
+/// Bytes of a path that are logged. 2 KiB: longer than any link people share.
+pub const PATH_BYTES_MAX: usize = 2 * 1024;
+
+/// Bytes of any other text that are logged. 512: browsers' longest User-Agent has about 300.
+pub const TEXT_BYTES_MAX: usize = 512;
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Aligned for eyes; with colours if true.
+    Pretty(bool),
+    /// One JSON object.
+    Json,
+}
+
+/// What a line says.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// When the exchange ended, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// `GET`, …; empty when the request line could not be read.
+    pub method: &'a str,
+    /// The path as sent, without the query.
+    pub path: &'a str,
+    /// Status code of the answer.
+    pub status: u16,
+    /// Bytes sent, head included.
+    pub bytes: u64,
+    /// Microseconds from the head's first byte to the answer's last.
+    pub duration_us: u64,
+    /// Address of the client; none on a Unix socket.
+    pub client: Option<std::net::IpAddr>,
+    /// The Host as sent.
+    pub host: &'a [u8],
+    /// User-Agent as sent.
+    pub user_agent: &'a [u8],
+    /// The request's id, if it has one.
+    pub request_id: &'a str,
+    /// Template of the route that answered, if one did.
+    pub route: &'a str,
+    /// How it ended, when not by a whole answer: `peer-gone`, `write-stalled`, …
+    pub ending: Option<&'static str>,
+    /// What went wrong in the handler, and whether it panicked.
+    pub fault: Option<(&'a str, bool)>,
+}
+
+impl Line<'_> {
+    /// Writes the line with its line feed.
+    pub fn write(&self, form: Form, out: &mut Vec<u8>) {
+        match form {
+            Form::Json => self.write_json(out),
+            Form::Pretty(colours) => self.write_pretty(colours, out),
+        }
+        out.push(b'\n');
+    }
+
+    fn level(&self) -> &'static str {
+        if self.fault.is_some() || self.status >= 500 {
+            "error"
+        } else {
+            "info"
+        }
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) {
+        let mut object = Object::new(out);
+        object.string("ts", write_stamp(self.unix_ms));
+        object.string("level", self.level());
+        object.string("method", self.method);
+        object.clipped("path", self.path.as_bytes(), PATH_BYTES_MAX);
+        object.number("status", u64::from(self.status));
+        object.number("bytes", self.bytes);
+        object.seconds("duration", self.duration_us);
+        match self.client {
+            Some(ip) => object.display("client_ip", &ip),
+            None => object.string("client_ip", "unix"),
+        }
+        object.clipped("host", self.host, TEXT_BYTES_MAX);
+        object.clipped("user_agent", self.user_agent, TEXT_BYTES_MAX);
+        object.clipped("request_id", self.request_id.as_bytes(), TEXT_BYTES_MAX);
+        object.string("route", self.route);
+        if let Some(ending) = self.ending {
+            object.string("ending", ending);
+        }
+        if let Some((message, panicked)) = self.fault {
+            let name = if panicked { "panic" } else { "error" };
+            object.clipped(name, message.as_bytes(), TEXT_BYTES_MAX);
+        }
+        object.end();
+    }
+
+    fn write_pretty(&self, colours: bool, out: &mut Vec<u8>) {
+        let stamp = write_stamp(self.unix_ms);
+        // The time of day; a terminal's reader knows the date.
+        out.extend_from_slice(&stamp[11..STAMP_BYTES - 1]);
+        out.push(b' ');
+        let colour: &[u8] = match self.status / 100 {
+            2 => b"\x1b[32m",
+            3 => b"\x1b[36m",
+            4 => b"\x1b[33m",
+            _ => b"\x1b[31m",
+        };
+        if colours {
+            out.extend_from_slice(colour);
+        }
+        write_number(out, u64::from(self.status));
+        if colours {
+            out.extend_from_slice(b"\x1b[0m");
+        }
+        out.push(b' ');
+        let from = out.len();
+        out.extend_from_slice(self.method.as_bytes());
+        pad_left_aligned(out, from, 7);
+        let from = out.len();
+        write_printable(out, clip(self.path.as_bytes(), PATH_BYTES_MAX));
+        pad_left_aligned(out, from, 36);
+        let from = out.len();
+        write_number(out, self.bytes);
+        out.push(b'B');
+        pad_left_aligned(out, from, 10);
+        let from = out.len();
+        write_short_duration(self.duration_us, out);
+        pad_left_aligned(out, from, 8);
+        match self.client {
+            // Writing into a vector cannot fail.
+            Some(ip) => drop(write!(out, "{ip}")),
+            None => out.extend_from_slice(b"unix"),
+        }
+        if let Some(ending) = self.ending {
+            out.push(b' ');
+            out.extend_from_slice(ending.as_bytes());
+        }
+        if let Some((message, panicked)) = self.fault {
+            out.extend_from_slice(if panicked {
+                b" panic in "
+            } else {
+                b" error in "
+            });
+            out.extend_from_slice(self.route.as_bytes());
+            out.extend_from_slice(b": ");
+            write_printable(out, clip(message.as_bytes(), TEXT_BYTES_MAX));
+        }
+    }
+}
+
+/// The first `max` bytes.
+fn clip(bytes: &[u8], max: usize) -> &[u8] {
+    bytes.get(..max).unwrap_or(bytes)
+}
+
+fn pad_left_aligned(out: &mut Vec<u8>, from: usize, width: usize) {
+    let to = (from + width).max(out.len()) + 1;
+    out.resize(to, b' ');
+}
+
+/// Writes visible ASCII as it is and a question mark for every other byte: what a client sends
+/// must not move the cursor of whoever reads it.
+fn write_printable(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(bytes.iter().map(|&byte| {
+        if matches!(byte, b' '..=b'~') {
+            byte
+        } else {
+            b'?'
+        }
+    }));
+}
+
+/// `873us`, `12.3ms`, `4.0s`: three digits are all an eye compares.
+fn write_short_duration(us: u64, out: &mut Vec<u8>) {
+    let (tenths, unit): (u64, &[u8]) = match us {
+        0..1_000 => {
+            write_number(out, us);
+            return out.extend_from_slice(b"us");
+        }
+        1_000..1_000_000 => (us / 100, b"ms"),
+        _ => (us / 100_000, b"s"),
+    };
+    write_number(out, tenths / 10);
+    out.push(b'.');
+    write_number(out, tenths % 10);
+    out.extend_from_slice(unit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: Line<'_> = Line {
+        unix_ms: 1_795_334_703_042,
+        method: "GET",
+        path: "/api/greet",
+        status: 200,
+        bytes: 321,
+        duration_us: 1_234,
+        client: Some(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
+        host: b"localhost:8080",
+        user_agent: b"curl/8",
+        request_id: "r1",
+        route: "/api/greet",
+        ending: None,
+        fault: None,
+    };
+
+    fn written(line: &Line<'_>, form: Form) -> String {
+        let mut out = Vec::new();
+        line.write(form, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn json(line: &Line<'_>) -> serde_json::Value {
+        let text = written(line, Form::Json);
+        assert_eq!(text.matches('\n').count(), 1, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn json_has_every_field_once() {
+        assert_eq!(
+            written(&LINE, Form::Json),
+            concat!(
+                r#"{"ts":"2026-11-22T08:05:03.042Z","level":"info","method":"GET","#,
+                r#""path":"/api/greet","status":200,"bytes":321,"duration":0.001234,"#,
+                r#""client_ip":"127.0.0.1","host":"localhost:8080","user_agent":"curl/8","#,
+                r#""request_id":"r1","route":"/api/greet"}"#,
+                "\n"
+            )
+        );
+        assert_eq!(json(&LINE)["duration"], 0.001234);
+    }
+
+    #[test]
+    fn hostile_bytes_stay_inside_their_field() {
+        let line = Line {
+            path: "/\"\n{}",
+            user_agent: b"a\xff\x1b[2J\"}\n",
+            host: &[b'h'; 70_000],
+            client: None,
+            ..LINE
+        };
+        let read = json(&line);
+        assert_eq!(read["path"], "/\"\n{}");
+        assert_eq!(read["user_agent"], "a\u{FFFD}\u{1b}[2J\"}\n");
+        assert_eq!(
+            read["host"].as_str().unwrap().chars().count(),
+            TEXT_BYTES_MAX + 1
+        );
+        assert!(read["host"].as_str().unwrap().ends_with('…'));
+        assert_eq!(read["client_ip"], "unix");
+        let pretty = written(&line, Form::Pretty(false));
+        assert!(
+            pretty.contains("/\"?{}") && pretty.matches('\n').count() == 1,
+            "{pretty}"
+        );
+        assert!(!pretty.contains('\x1b'));
+    }
+
+    #[test]
+    fn pretty_lines_are_aligned_and_coloured_on_demand() {
+        let plain = written(&LINE, Form::Pretty(false));
+        let expected = format!(
+            "08:05:03.042 200 {:7} {:36} {:10} {:8} 127.0.0.1\n",
+            "GET", "/api/greet", "321B", "1.2ms"
+        );
+        assert_eq!(plain, expected);
+        let coloured = written(&LINE, Form::Pretty(true));
+        assert_eq!(
+            coloured.replace("\x1b[32m", "").replace("\x1b[0m", ""),
+            plain
+        );
+        assert_ne!(coloured, plain);
+    }
+
+    #[test]
+    fn failures_are_errors_and_panics_name_their_route() {
+        assert_eq!(
+            json(&Line {
+                status: 503,
+                ..LINE
+            })["level"],
+            "error"
+        );
+        let line = Line {
+            status: 500,
+            fault: Some(("index 3", true)),
+            ..LINE
+        };
+        assert_eq!(json(&line)["panic"], "index 3");
+        assert_eq!(json(&line)["level"], "error");
+        assert!(written(&line, Form::Pretty(false)).ends_with("panic in /api/greet: index 3\n"));
+        let line = Line {
+            fault: Some(("no disk", false)),
+            ending: Some("peer-gone"),
+            ..LINE
+        };
+        assert_eq!(json(&line)["error"], "no disk");
+        assert_eq!(json(&line)["ending"], "peer-gone");
+        let pretty = written(&line, Form::Pretty(false));
+        assert!(pretty.ends_with("127.0.0.1 peer-gone error in /api/greet: no disk\n"));
+    }
+
+    #[test]
+    fn durations_have_three_digits_at_most() {
+        let shown = |us| {
+            let mut out = Vec::new();
+            write_short_duration(us, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(shown(0), "0us");
+        assert_eq!(shown(999), "999us");
+        assert_eq!(shown(1_000), "1.0ms");
+        assert_eq!(shown(12_345), "12.3ms");
+        assert_eq!(shown(4_000_000), "4.0s");
+    }
+}

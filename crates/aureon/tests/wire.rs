@@ -282,6 +282,15 @@ fn play_session(case: &Case, pieces: &[&[u8]]) -> Result<(), String> {
     if let Some(more) = seen.next() {
         return Err(format!("answered once more: {more:?}"));
     }
+    let named = case.last_answer().map_or(&[][..], |answer| &answer.errors);
+    let refusal = peer.errors.first().map(|error| error.name().to_owned());
+    let silent = case.fate == Fate::Gone;
+    if !silent && !refusal.iter().all(|name| named.contains(name)) {
+        return Err(format!("refused for {refusal:?}, not for {named:?}"));
+    }
+    if !named.is_empty() && refusal.is_none() {
+        return Err(format!("not refused for {named:?}"));
+    }
     let closes = matches!(case.fate, Fate::Gone) && !case.half_closed;
     let last_closes = case.last_answer().is_some_and(|answer| !answer.keep);
     if peer.closed != (closes || last_closes) {

@@ -35,6 +35,8 @@ pub(crate) enum Expected {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) keep: bool,
+    /// The refusals it may name, when it is one.
+    pub(crate) errors: Vec<String>,
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) absent: Vec<String>,
     pub(crate) body: Option<Vec<u8>>,
@@ -268,18 +270,24 @@ fn parse_answer(lines: &[&str], place: &str) -> (Vec<Expected>, Fate) {
             "100" => expected.push(Expected::Interim { needed: true }),
             "100?" => expected.push(Expected::Interim { needed: false }),
             _ => {
-                let (status, end) = line.split_once(' ').unwrap_or_else(|| panic!("{place}"));
-                let keep = match end {
-                    "keep" => true,
-                    "close" => false,
+                let mut words = line.split(' ');
+                let status = words.next().unwrap_or_default();
+                let keep = match words.next() {
+                    Some("keep") => true,
+                    Some("close") => false,
                     _ => panic!("{place}: {line:?}"),
                 };
+                let errors: Vec<String> = words
+                    .filter(|word| *word != "or")
+                    .map(str::to_owned)
+                    .collect();
                 let status = status
                     .parse()
                     .unwrap_or_else(|_| panic!("{place}: {line:?}"));
                 expected.push(Expected::Answer(Answer {
                     status,
                     keep,
+                    errors,
                     ..Answer::default()
                 }));
             }

@@ -358,6 +358,81 @@ fn the_session_answers_every_transcript_however_it_is_cut() {
     all_pass(&failures);
 }
 
+/// A small generator (SplitMix64), so that a failure names the seed it comes from.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % bound as u64) as usize
+    }
+}
+
+/// Spoils a few bytes, mostly with those that mean something.
+fn spoil(bytes: &mut Vec<u8>, random: &mut Random) {
+    const MEANING: &[u8] = b"\r\n\r\n \t:;,=\"\\0159aFx+-_/?#%*.\0\x0b\x7f\x80\xff";
+    for _ in 0..=random.below(3) {
+        let at = random.below(bytes.len() + 1);
+        let byte = MEANING[random.below(MEANING.len())];
+        match random.below(5) {
+            0 => bytes.insert(at, byte),
+            1 if at < bytes.len() => bytes[at] = byte,
+            2 if at < bytes.len() => drop(bytes.remove(at)),
+            3 => {
+                let end = (at + random.below(40)).min(bytes.len());
+                let piece = bytes[at..end].to_vec();
+                bytes.splice(at..at, piece);
+            }
+            _ => bytes.truncate(at.max(1)),
+        }
+    }
+}
+
+/// What a session makes of the pieces when every request is answered 200.
+fn outcome(case: &Case, pieces: &[&[u8]]) -> (Vec<Seen>, Vec<Error>, bool) {
+    let mut peer = Peer::new(case);
+    for piece in pieces {
+        peer.receive(piece);
+    }
+    peer.seen.retain(|seen| *seen != Seen::Interim);
+    (peer.seen, peer.errors, peer.closed)
+}
+
+#[test]
+fn spoiled_transcripts_mean_the_same_however_they_are_cut() {
+    let mut cases = transcript::load();
+    for case in &mut cases {
+        case.expected.clear();
+    }
+    cases.retain(|case| case.bytes("").len() < 2_000);
+    for seed in 0..20_000 {
+        let mut random = Random(seed);
+        let case = &cases[random.below(cases.len())];
+        let mut bytes = case.bytes("\"tag\"");
+        spoil(&mut bytes, &mut random);
+        let whole = outcome(case, &[&bytes]);
+        let singles: Vec<&[u8]> = bytes.chunks(1).collect();
+        let (first, second) = bytes.split_at(random.below(bytes.len() + 1));
+        for cut in [&singles[..], &[first, second]] {
+            let same = outcome(case, cut) == whole;
+            assert!(
+                same,
+                "seed {seed}, {}: {}",
+                case.name(),
+                bytes.escape_ascii()
+            );
+        }
+        // After an error, nothing: an error is always the last thing that happens.
+        assert!(
+            whole.1.len() <= 1 && (whole.1.is_empty() || whole.2),
+            "seed {seed}"
+        );
+    }
+}
+
 #[test]
 fn every_case_of_the_published_list_has_a_transcript() {
     let listed: Vec<String> = transcript::published_ids();

@@ -1,0 +1,121 @@
+//! The client side of every measurement, and of the soak. It counts requests exactly and verifies
+//! every answer: a server that is fast because it is wrong must not be measured.
+//!
+//! | command | asks |
+//! | --- | --- |
+//! | `load run` | closed-loop load on keep-alive, pipelined or one-request connections |
+//! | `load hold` | open N connections, answer one request on each, again whenever told to |
+//! | `load start` | from exec to the first whole 200, many times |
+//! | `load files` | write the files that the file cells and the soak ask for |
+//! | `load soak` | every kind of request at once for N seconds, contents compared |
+//!
+//! Results are one line of JSON on standard output; any error ends in a non-zero exit.
+
+mod answer;
+mod files;
+mod hold;
+mod run;
+mod soak;
+mod socket;
+mod start;
+
+use std::net::SocketAddrV4;
+use std::process::ExitCode;
+
+/// What went wrong, for the person at the terminal.
+pub(crate) type Failure = String;
+
+const USAGE: &str = "\
+load run ADDRESS [--path /plaintext] [--body-bytes 13] [--connections 64] [--pipeline 1]
+                 [--browser] [--close] (--seconds 1.0 | --requests N)
+load hold ADDRESS [--path /plaintext] [--body-bytes 13] [--connections 10000]
+load start ADDRESS [--path /plaintext] [--runs 100] [--core N] -- COMMAND...
+load files DIR
+load soak ADDRESS [--seconds 60] [--api /api/message] [--echo PATH]";
+
+/// Arguments by name; what is not given has a default where it is asked for.
+pub(crate) struct Options {
+    positional: Vec<String>,
+    named: Vec<(String, String)>,
+    flags: Vec<String>,
+    /// What follows `--`.
+    pub(crate) command: Vec<String>,
+}
+
+impl Options {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, Failure> {
+        let mut options = Options {
+            positional: vec![],
+            named: vec![],
+            flags: vec![],
+            command: vec![],
+        };
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--" => options.command = arguments.by_ref().collect(),
+                "--browser" | "--close" => options.flags.push(argument),
+                name if name.starts_with("--") => {
+                    let value = arguments.next().ok_or(format!("{name} needs a value"))?;
+                    options.named.push((argument, value));
+                }
+                _ => options.positional.push(argument),
+            }
+        }
+        Ok(options)
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.flags.iter().any(|flag| flag == name)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        let found = self.named.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str, or: T) -> Result<T, Failure> {
+        self.text(name).map_or(Ok(or), |value| {
+            value
+                .parse()
+                .map_err(|_| format!("{name}: {value} is not a number"))
+        })
+    }
+
+    fn first(&self) -> Result<&str, Failure> {
+        self.positional
+            .first()
+            .map(String::as_str)
+            .ok_or(format!("usage:\n{USAGE}"))
+    }
+
+    pub(crate) fn address(&self) -> Result<SocketAddrV4, Failure> {
+        let first = self.first()?;
+        first
+            .parse()
+            .map_err(|_| format!("{first} is not ADDRESS:PORT"))
+    }
+}
+
+fn dispatch() -> Result<(), Failure> {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let options = Options::parse(arguments)?;
+    match command.as_str() {
+        "run" => run::run(&options),
+        "hold" => hold::hold(&options),
+        "start" => start::start(&options),
+        "files" => files::write_all(options.first()?.as_ref()),
+        "soak" => soak::soak(&options),
+        _ => Err(format!("usage:\n{USAGE}")),
+    }
+}
+
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("load: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -167,3 +167,22 @@ pub const LISTING_ENTRIES_MAX: usize = 2_000;
 
 /// Times an answer is begun anew because its file changed meanwhile, then 503. 3.
 pub const FILE_ATTEMPTS_MAX: usize = 3;
+
+/// Content up to this many bytes is copied behind its head, so that both go in one send. 16 KiB:
+/// up to about there a copy costs less than a system call.
+pub const INLINE_CONTENT_BYTES: usize = 16 * 1024;
+
+/// Bytes of content in memory, or of a stream, that are handed to the kernel at once. 64 KiB.
+pub const STREAM_SLICE_BYTES: usize = 64 * 1024;
+
+/// Milliseconds without accepting after the machine had no descriptor or memory left. 100: soon
+/// enough for a person, rare enough for a loop.
+pub const ACCEPT_RETRY_MS: u64 = 100;
+
+/// Turns in which a draining worker still takes over connections that the kernel has accepted.
+/// 16 turns of `ACCEPTS_PER_TURN` are a whole backlog.
+pub const DRAIN_TURNS_MAX: u32 = 16;
+
+/// Milliseconds that a fresh, silent connection gets when the server drains: its first request
+/// may be on the way. 500.
+pub const DRAIN_FIRST_REQUEST_MS: u64 = 500;

@@ -136,6 +136,8 @@ pub struct Session {
     receiving: Receiving,
     sending: Sending,
     keep: bool,
+    /// The request in hand is the last, by the peer's own word.
+    peer_closes: bool,
     /// The request in hand is a HEAD: its answer has no content.
     head_only: bool,
     /// The request in hand is of HTTP/1.0.
@@ -159,6 +161,7 @@ impl Session {
             receiving: Receiving::Head,
             sending: Sending::Idle,
             keep: true,
+            peer_closes: false,
             head_only: false,
             old: false,
             continue_owed: false,
@@ -190,6 +193,11 @@ impl Session {
     /// Whether this exchange is the connection's last.
     pub fn closes(&self) -> bool {
         !self.keep
+    }
+
+    /// Whether the peer has said that it sends no further request.
+    pub fn peer_closes(&self) -> bool {
+        self.peer_closes && matches!(self.receiving, Receiving::Done)
     }
 
     /// Makes the exchange in hand, or the next one, the last.
@@ -236,7 +244,8 @@ impl Session {
     #[inline]
     fn begin(&mut self, head: &Head<'_>, limits: &Limits) {
         self.requests += 1;
-        self.keep &= head.keeps_alive() && self.requests < limits.requests_per_connection_max;
+        self.peer_closes = !head.keeps_alive();
+        self.keep &= !self.peer_closes && self.requests < limits.requests_per_connection_max;
         self.head_only = head.method() == Method::Head;
         self.old = head.version() == Version::Http10;
         self.continue_owed = head.expects_continue() && head.has_body();

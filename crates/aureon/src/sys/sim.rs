@@ -14,6 +14,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The longest a turn sleeps. The contract lets a turn end early, as EINTR does, and a test can
+/// so move the clients in between.
+const NAP_MS_MAX: u64 = 50;
+
 /// A small generator: SplitMix64 (Steele, Lea, Flood, 2014). Not for secrets.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -337,7 +341,7 @@ impl Driver for Sim {
         let passed = if busy || self.woken.load(Ordering::Acquire) {
             state.random.below(3) as u64
         } else {
-            u64::from(timeout_ms.unwrap_or(0))
+            u64::from(timeout_ms.unwrap_or(0)).min(NAP_MS_MAX)
         };
         let before = state.now_ms / 1_000;
         state.now_ms += passed;

@@ -4,10 +4,12 @@
 //! The modules in reading order: [`limits`] holds every bound; [`http`] turns bytes into events
 //! and back without doing any IO.
 
+pub mod app;
 pub mod files;
 pub mod http;
 pub mod limits;
 pub mod sys;
 
+pub use app::{App, Request, Response, Router};
 pub use http::{Head, Method, Status, Version};
 pub use limits::Limits;

@@ -167,3 +167,15 @@ pub const LISTING_ENTRIES_MAX: usize = 2_000;
 
 /// Times an answer is begun anew because its file changed meanwhile, then 503. 3.
 pub const FILE_ATTEMPTS_MAX: usize = 3;
+
+/// Segments of one route. 32: the walk over a path recurses as deep as the deepest route.
+pub const ROUTE_SEGMENTS_MAX: usize = 32;
+
+/// Buffers of response fields that a thread keeps for reuse. 8: a worker has one or two in use.
+pub const FIELD_BUFFERS_MAX: usize = 8;
+
+/// Bytes of the largest such buffer that is kept. 4 KiB: more than common answers need.
+pub const FIELD_BUFFER_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes of a request id taken over from a client. 64: a UUID has 36, an AWS trace id 35.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;

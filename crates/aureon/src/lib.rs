@@ -4,10 +4,17 @@
 //! The modules in reading order: [`limits`] holds every bound; [`http`] turns bytes into events
 //! and back without doing any IO.
 
+pub mod app;
 pub mod files;
 pub mod http;
 pub mod limits;
+pub mod server;
 pub mod sys;
 
+pub use app::{
+    App, Body, BodyReader, BodyWriter, Error, FileRange, IntoResponse, Middleware, Part, Peer,
+    Request, Responder, Response, Router,
+};
 pub use http::{Head, Method, Status, Version};
 pub use limits::Limits;
+pub use server::{Address, Ending, Exchange, ListenError, Observer, Running, Server, Stopper};

@@ -186,3 +186,15 @@ pub const DRAIN_TURNS_MAX: u32 = 16;
 /// Milliseconds that a fresh, silent connection gets when the server drains: its first request
 /// may be on the way. 500.
 pub const DRAIN_FIRST_REQUEST_MS: u64 = 500;
+
+/// Segments of one route. 32: the walk over a path recurses as deep as the deepest route.
+pub const ROUTE_SEGMENTS_MAX: usize = 32;
+
+/// Buffers of response fields that a thread keeps for reuse. 8: a worker has one or two in use.
+pub const FIELD_BUFFERS_MAX: usize = 8;
+
+/// Bytes of the largest such buffer that is kept. 4 KiB: more than common answers need.
+pub const FIELD_BUFFER_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes of a request id taken over from a client. 64: a UUID has 36, an AWS trace id 35.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;

@@ -1,0 +1,20 @@
+//! The server that the benchmarks measure: `plaintext ADDRESS WORKERS [DIR]`.
+//!
+//! `/plaintext` answers 13 bytes of text, and `DIR`, when given, is served at `/`. Everything
+//! else is at its default: limits, strict parsing, routing, `Date`.
+
+use aureon::{Response, Router, Server};
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:8080".into());
+    let workers = arguments.next().map_or(Ok(1), |text| text.parse())?;
+    let mut router = Router::new();
+    router.get("/plaintext", |_| Response::text("Hello, World!"));
+    let server = Server::new(router.build()?)
+        .workers(workers)
+        .listen(&address)?;
+    server.start()?.join()?;
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! The field block of a response: serialised lines, ready to be copied out.
+//!
+//! A response's fields are kept as the bytes that will be sent (RFC 9110 §5, RFC 9112 §5), in two
+//! parts: a *prepared* part that is shared or compiled in, and the response's *own* lines. The
+//! common answer has only the first and allocates nothing. The buffer of own lines goes back to a
+//! small stock of its thread when the response is dropped, so that a worker in its stride does
+//! not allocate for those either. Nothing that could split a response gets in: a name must be a
+//! token and a value must be free of control bytes.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use crate::http::scan::{token_len, value_len};
+use crate::limits::{FIELD_BUFFER_BYTES_MAX, FIELD_BUFFERS_MAX};
+
+/// Lines that many responses share.
+#[derive(Clone)]
+enum Prepared {
+    Static(&'static [u8]),
+    Shared(Arc<[u8]>),
+}
+
+/// Field lines, each ending in CRLF.
+pub(super) struct Fields {
+    prepared: Prepared,
+    own: Vec<u8>,
+}
+
+/// Why a field was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The name is no token.
+    Name,
+    /// The value has a control byte.
+    Value,
+    /// The field belongs to the session.
+    Framing,
+}
+
+/// Fields that the session writes; a handler that wrote them could desynchronise the peer.
+const OF_THE_SESSION: [&str; 5] = [
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "date",
+    "keep-alive",
+];
+
+thread_local! {
+    static STOCK: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn take_buffer() -> Vec<u8> {
+    let stocked = STOCK
+        .try_with(|stock| stock.try_borrow_mut().ok()?.pop())
+        .ok()
+        .flatten();
+    stocked.unwrap_or_default()
+}
+
+impl Fields {
+    pub(super) const fn from_static(lines: &'static [u8]) -> Fields {
+        Fields {
+            prepared: Prepared::Static(lines),
+            own: Vec::new(),
+        }
+    }
+
+    pub(super) fn set_prepared(&mut self, lines: Arc<[u8]>) {
+        debug_assert!(lines.is_empty() || lines.ends_with(b"\r\n"));
+        self.prepared = Prepared::Shared(lines);
+    }
+
+    pub(super) fn prepared(&self) -> &[u8] {
+        match &self.prepared {
+            Prepared::Static(lines) => lines,
+            Prepared::Shared(lines) => lines,
+        }
+    }
+
+    pub(super) fn own(&self) -> &[u8] {
+        &self.own
+    }
+
+    /// Every field as name and value.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        lines(self.prepared())
+            .chain(lines(&self.own))
+            .filter_map(split)
+    }
+
+    /// The first value of a field.
+    pub(super) fn first(&self, name: &str) -> Option<&[u8]> {
+        let wanted = name.as_bytes();
+        self.iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map(|(_, value)| value)
+    }
+
+    /// Adds a line, whether or not the field is there.
+    pub(super) fn append(&mut self, name: &str, value: &[u8]) -> Result<(), Refused> {
+        check(name, value)?;
+        if self.own.capacity() == 0 {
+            self.own = take_buffer();
+        }
+        crate::http::write::write_field(&mut self.own, name, value);
+        Ok(())
+    }
+
+    /// Replaces every line of the field by one.
+    pub(super) fn set(&mut self, name: &str, value: &[u8]) -> Result<(), Refused> {
+        check(name, value)?;
+        self.remove(name);
+        self.append(name, value)
+    }
+
+    /// Removes every line of the field.
+    pub(super) fn remove(&mut self, name: &str) {
+        let is_it =
+            |line: &[u8]| split(line).is_some_and(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()));
+        if lines(&self.own).any(is_it) {
+            self.own = kept(&self.own, is_it);
+        }
+        if lines(self.prepared()).any(is_it) {
+            // The prepared part cannot change: what stays of it becomes our own.
+            let mut own = kept(self.prepared(), is_it);
+            own.extend_from_slice(&self.own);
+            self.own = own;
+            self.prepared = Prepared::Static(b"");
+        }
+    }
+}
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        if self.own.capacity() == 0 || self.own.capacity() > FIELD_BUFFER_BYTES_MAX {
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.own);
+        // Fails only while the thread ends; then the buffer is freed as usual.
+        let _ = STOCK.try_with(|stock| {
+            if let Ok(mut stock) = stock.try_borrow_mut()
+                && stock.len() < FIELD_BUFFERS_MAX
+            {
+                buffer.clear();
+                stock.push(buffer);
+            }
+        });
+    }
+}
+
+/// Serialises fields once for many responses; see
+/// [`Response::with_prepared`](super::Response::with_prepared). A field with an invalid name or
+/// value is left out.
+pub fn prepare_fields<'a>(fields: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Arc<[u8]> {
+    let mut block = Fields::from_static(b"");
+    for (name, value) in fields {
+        let taken = block.append(name, value);
+        debug_assert!(taken.is_ok(), "field {name}: {taken:?}");
+    }
+    Arc::from(block.own())
+}
+
+/// Lines without those that `is_it` names.
+fn kept(block: &[u8], is_it: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(block.len());
+    for line in lines(block).filter(|line| !is_it(line)) {
+        out.extend_from_slice(line);
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
+/// The lines of a block, without their CRLF.
+fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
+    // A value cannot hold LF, so every LF ends a line.
+    block
+        .split_inclusive(|byte| *byte == b'\n')
+        .filter_map(|line| line.strip_suffix(b"\r\n"))
+}
+
+fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    Some((&line[..colon], line[colon + 1..].trim_ascii()))
+}
+
+fn check(name: &str, value: &[u8]) -> Result<(), Refused> {
+    if name.is_empty() || token_len(name.as_bytes()) != name.len() {
+        return Err(Refused::Name);
+    }
+    if OF_THE_SESSION
+        .iter()
+        .any(|taken| taken.eq_ignore_ascii_case(name))
+    {
+        return Err(Refused::Framing);
+    }
+    if value_len(value) != value.len() {
+        return Err(Refused::Value);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(fields: &Fields) -> String {
+        String::from_utf8([fields.prepared(), fields.own()].concat()).unwrap()
+    }
+
+    #[test]
+    fn setting_replaces_prepared_and_own_lines_alike() {
+        let mut fields = Fields::from_static(b"Content-Type: a/b\r\nX-Kept: 1\r\n");
+        fields.append("X-Own", b"2").unwrap();
+        fields.set("content-type", b"c/d").unwrap();
+        fields.set("x-own", b"3").unwrap();
+        assert_eq!(
+            block(&fields),
+            "X-Kept: 1\r\ncontent-type: c/d\r\nx-own: 3\r\n"
+        );
+        assert_eq!(fields.first("Content-Type"), Some(&b"c/d"[..]));
+    }
+
+    #[test]
+    fn appending_keeps_what_is_there() {
+        let mut fields = Fields::from_static(b"");
+        fields.append("Set-Cookie", b"a=1").unwrap();
+        fields.append("Set-Cookie", b"b=2").unwrap();
+        assert_eq!(block(&fields), "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n");
+        fields.remove("set-cookie");
+        assert_eq!(block(&fields), "");
+        assert_eq!(fields.first("set-cookie"), None);
+    }
+
+    #[test]
+    fn nothing_that_splits_a_response_gets_in() {
+        fn check(name: &str, value: &[u8], refused: Refused) {
+            let mut fields = Fields::from_static(b"");
+            assert_eq!(fields.append(name, value), Err(refused));
+            assert_eq!(fields.set(name, value), Err(refused));
+            assert_eq!(block(&fields), "");
+        }
+        for value in [&b"a\r\nX: y"[..], b"a\nX: y", b"a\rb", b"a\0b", b"\x7f"] {
+            check("X-Name", value, Refused::Value);
+        }
+        for name in ["", "a b", "a:", "a\r\nb", "é"] {
+            check(name, b"v", Refused::Name);
+        }
+        for name in ["Content-Length", "TRANSFER-ENCODING", "connection", "Date"] {
+            check(name, b"1", Refused::Framing);
+        }
+    }
+
+    #[test]
+    fn a_refused_value_leaves_the_old_one() {
+        let mut fields = Fields::from_static(b"X-A: 1\r\n");
+        assert!(fields.set("X-A", b"\n").is_err());
+        assert_eq!(block(&fields), "X-A: 1\r\n");
+    }
+
+    #[test]
+    fn buffers_come_back_up_to_the_bound() {
+        STOCK.with(|stock| stock.borrow_mut().clear());
+        let made: Vec<Fields> = (0..FIELD_BUFFERS_MAX + 3)
+            .map(|_| {
+                let mut fields = Fields::from_static(b"");
+                fields.append("A", b"b").unwrap();
+                fields
+            })
+            .collect();
+        drop(made);
+        assert_eq!(STOCK.with(|stock| stock.borrow().len()), FIELD_BUFFERS_MAX);
+        let mut again = Fields::from_static(b"");
+        again.append("C", b"d").unwrap();
+        assert_eq!(block(&again), "C: d\r\n");
+        assert_eq!(
+            STOCK.with(|stock| stock.borrow().len()),
+            FIELD_BUFFERS_MAX - 1
+        );
+    }
+
+    #[test]
+    fn prepared_lines_are_what_would_be_sent() {
+        let lines = prepare_fields([("ETag", &b"\"x\""[..]), ("Vary", b"Accept-Encoding")]);
+        assert_eq!(&*lines, b"ETag: \"x\"\r\nVary: Accept-Encoding\r\n");
+    }
+}

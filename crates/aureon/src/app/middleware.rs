@@ -1,0 +1,22 @@
+//! What stands around handlers: one trait, two halves.
+//!
+//! `before` may answer in the handler's place, `after` may change any answer, early, late and
+//! failed ones included. A middleware holds no state of one request in itself; it attaches that
+//! to the request ([`Request::set`]).
+
+use super::{Request, Response};
+
+/// Something that runs around handlers, in the order of [`Router::with`](super::Router::with).
+pub trait Middleware: Send + Sync + 'static {
+    /// Runs before the handler. `Some` is the answer: neither the middlewares after this one nor
+    /// the handler run, but `after` of this one and of those before it does.
+    fn before(&self, request: &Request<'_>) -> Option<Response> {
+        let _ = request;
+        None
+    }
+
+    /// Runs when the answer is there, in reverse order.
+    fn after(&self, request: &Request<'_>, response: &mut Response) {
+        let _ = (request, response);
+    }
+}

@@ -1,0 +1,40 @@
+//! What users write against: handlers, routes, requests, responses.
+//!
+//! In reading order: a [`Router`] collects routes and becomes an [`App`]; the server asks it for
+//! a [`Match`] and an answer; a handler is a function from [`Request`] to anything that is
+//! [`IntoResponse`]. A [`Response`] has a [`Body`], which may be a stream over a [`Pipe`] or come
+//! later from a [`Responder`]. [`Middleware`] stands around handlers. Nothing here does IO but
+//! the producers and handlers that users bring; nothing knows a socket.
+
+mod body;
+mod captures;
+mod dispatch;
+mod error;
+mod fault;
+mod fields;
+mod later;
+mod middleware;
+mod pattern;
+pub mod percent;
+mod pipe;
+mod request;
+mod request_id;
+mod response;
+mod router;
+mod table;
+mod urlencoded;
+
+pub use body::{Body, FileRange, Part, Producer, run_producer};
+pub use captures::Match;
+pub use dispatch::{App, Work};
+pub use error::{Error, IntoResponse};
+pub use fault::Fault;
+pub use fields::prepare_fields;
+pub use later::{LaterSlot, Responder};
+pub use middleware::Middleware;
+pub use pipe::{BodyReader, BodyWriter, Notify, Pipe, PipeReader, PipeWriter, Pull, Push};
+pub use request::{Peer, Request, RequestOwned};
+pub use request_id::{RequestId, RequestIds};
+pub use response::Response;
+pub use router::{Mount, RouteError, RouteErrors, Router};
+pub use urlencoded::{Form, Pairs};

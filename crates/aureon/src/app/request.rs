@@ -1,0 +1,415 @@
+//! A request as a handler sees it: the head, the buffered body, who asks, and the route.
+//!
+//! Everything is borrowed and nothing is parsed before it is asked for, so making one costs a
+//! few moves. [`RequestOwned`] is the copy for a pool thread or a late answer. What middleware
+//! attaches (the request's id, local values) is shared between a request and its copies.
+
+use std::any::{Any, TypeId};
+use std::cell::{Cell, OnceCell};
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::captures::{Match, RouteInfo, States};
+use super::urlencoded::parse_value;
+use super::{Error, RequestId};
+use crate::http::{Head, HeadOwned, Method, Status, Version};
+
+/// The other end of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP peer.
+    Ip(SocketAddr),
+    /// A process on this machine, through a Unix socket.
+    Unix,
+    /// The in-process test client.
+    Memory,
+}
+
+impl Peer {
+    /// The address of a TCP peer.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Peer::Ip(address) => Some(*address),
+            Peer::Unix | Peer::Memory => None,
+        }
+    }
+}
+
+/// A request, borrowed from the connection.
+pub struct Request<'a> {
+    head: Head<'a>,
+    body: &'a [u8],
+    peer: Peer,
+    /// Set by the app when it takes the request, because the server makes the request first.
+    bound: Cell<Option<Bound<'a>>>,
+    notes: Holder<'a>,
+}
+
+/// The route, its captures and the shared state.
+#[derive(Clone, Copy)]
+pub(super) struct Bound<'a> {
+    pub(super) found: &'a Match,
+    pub(super) info: &'a Arc<RouteInfo>,
+    pub(super) states: &'a Arc<States>,
+}
+
+/// What happened to a request on its way.
+#[derive(Default)]
+struct Notes {
+    id: OnceCell<RequestId>,
+    /// How many of the route's middlewares ran their first half.
+    ran: Cell<u32>,
+    /// Made by the first use: most requests have none.
+    locals: OnceCell<Arc<Locals>>,
+}
+
+enum Holder<'a> {
+    Own(Notes),
+    Lent(&'a Notes),
+}
+
+type Local = (TypeId, Box<dyn Any + Send>);
+
+#[derive(Default)]
+struct Locals {
+    values: Mutex<Vec<Local>>,
+}
+
+impl Locals {
+    fn lock(&self) -> MutexGuard<'_, Vec<Local>> {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> Request<'a> {
+    /// A request from its parts, as the server and tests make it.
+    #[inline]
+    pub fn new(head: Head<'a>, body: &'a [u8], peer: Peer) -> Request<'a> {
+        Request {
+            head,
+            body,
+            peer,
+            bound: Cell::new(None),
+            notes: Holder::Own(Notes::default()),
+        }
+    }
+
+    #[inline]
+    pub(super) fn bind(&self, bound: Bound<'a>) {
+        self.bound.set(Some(bound));
+    }
+
+    #[inline]
+    fn notes(&self) -> &Notes {
+        match &self.notes {
+            Holder::Own(notes) => notes,
+            Holder::Lent(notes) => notes,
+        }
+    }
+
+    pub(super) fn middlewares_ran(&self) -> usize {
+        self.notes().ran.get() as usize
+    }
+
+    pub(super) fn set_middlewares_ran(&self, count: usize) {
+        self.notes().ran.set(count as u32);
+    }
+
+    /// The head.
+    #[inline]
+    pub fn head(&self) -> &Head<'a> {
+        &self.head
+    }
+
+    /// The method. A GET route also sees HEAD, whose body the server leaves out.
+    #[inline]
+    pub fn method(&self) -> Method {
+        self.head.method()
+    }
+
+    /// The path as sent, percent-encoded.
+    #[inline]
+    pub fn path(&self) -> &'a str {
+        self.head.path()
+    }
+
+    /// The query string as sent, without the `?`.
+    #[inline]
+    pub fn query_str(&self) -> Option<&'a str> {
+        self.head.query()
+    }
+
+    /// The protocol version.
+    pub fn version(&self) -> Version {
+        self.head.version()
+    }
+
+    /// The host and port that the request is for, as sent.
+    pub fn host(&self) -> Option<&'a str> {
+        self.head.host()
+    }
+
+    /// The first value of a field.
+    pub fn field(&self, name: &str) -> Option<&'a [u8]> {
+        self.head.field(name)
+    }
+
+    /// The first value of a field when it is UTF-8.
+    pub fn field_str(&self, name: &str) -> Option<&'a str> {
+        self.head.field_str(name)
+    }
+
+    /// The body, whole. Empty for an upload handler, which reads it as a stream.
+    #[inline]
+    pub fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// The body as text; 400 when it is not UTF-8.
+    pub fn text(&self) -> Result<&'a str, Error> {
+        std::str::from_utf8(self.body)
+            .map_err(|_| Error::new(Status::BAD_REQUEST, "the body is not UTF-8"))
+    }
+
+    /// The media type of the body, without parameters.
+    pub fn media_type(&self) -> Option<&'a str> {
+        let value = self.field_str("content-type")?;
+        Some(value.split(';').next().unwrap_or_default().trim_ascii())
+    }
+
+    /// A capture of the route, decoded. In a `{*name}` an escaped slash reads like any other;
+    /// [`Request::param_raw`] tells them apart.
+    pub fn param(&self, name: &str) -> Option<&'a str> {
+        let bound = self.bound.get()?;
+        bound.found.param(self.path(), bound.info, name)
+    }
+
+    /// A capture of the route as it was sent.
+    pub fn param_raw(&self, name: &str) -> Option<&'a str> {
+        let bound = self.bound.get()?;
+        bound.found.param_raw(self.path(), bound.info, name)
+    }
+
+    /// A capture of the route, read as a `T`; 400 when it does not read as one. A name that the
+    /// route does not have is the program's mistake and a 500.
+    pub fn path_as<T: FromStr>(&self, name: &str) -> Result<T, Error> {
+        let Some(text) = self.param(name) else {
+            let missing = format!("the route '{}' has no capture '{name}'", self.route());
+            return Err(Error::from(Status::INTERNAL_SERVER_ERROR).with_source(missing));
+        };
+        parse_value("path segment", name, text)
+    }
+
+    /// The template of the route, such as `/users/{id}`; empty when none matched.
+    pub fn route(&self) -> &'a str {
+        self.bound.get().map_or("", |bound| &bound.info.template)
+    }
+
+    /// A value set by [`Router::state`](super::Router::state).
+    pub fn state<T: Send + Sync + 'static>(&self) -> Option<&'a T> {
+        self.bound.get()?.states.find()
+    }
+
+    /// Who asks.
+    #[inline]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The request's id, when something gave it one.
+    pub fn id(&self) -> Option<&str> {
+        self.notes().id.get().map(RequestId::as_str)
+    }
+
+    /// Gives the request its id; the first stays.
+    pub fn set_id(&self, id: RequestId) {
+        let _ = self.notes().id.set(id);
+    }
+
+    /// Attaches a value for this request, in the place of one of the same type.
+    pub fn set<T: Send + 'static>(&self, value: T) {
+        let id = TypeId::of::<T>();
+        let locals = self.notes().locals.get_or_init(Arc::default);
+        let mut values = locals.lock();
+        let old = values
+            .iter()
+            .position(|(known, _)| *known == id)
+            .map(|at| values.remove(at));
+        values.push((id, Box::new(value)));
+        drop(values);
+        // Dropped outside the lock: its destructor is the user's.
+        drop(old);
+    }
+
+    /// A value attached to this request.
+    pub fn local<T: Clone + 'static>(&self) -> Option<T> {
+        let values = self.notes().locals.get()?.lock();
+        let (_, value) = values
+            .iter()
+            .find(|(known, _)| *known == TypeId::of::<T>())?;
+        value.downcast_ref::<T>().cloned()
+    }
+
+    /// A copy that borrows nothing and may leave the thread. Local values are shared with it.
+    pub fn to_owned(&self) -> RequestOwned {
+        let notes = self.notes();
+        let id = OnceCell::new();
+        if let Some(known) = notes.id.get() {
+            let _ = id.set(known.clone());
+        }
+        let locals = OnceCell::from(Arc::clone(notes.locals.get_or_init(Arc::default)));
+        RequestOwned {
+            head: self.head.to_owned(),
+            body: self.body.to_vec(),
+            peer: self.peer,
+            bound: self.bound.get().map(|bound| BoundOwned {
+                found: bound.found.clone(),
+                info: Arc::clone(bound.info),
+                states: Arc::clone(bound.states),
+            }),
+            notes: Notes {
+                id,
+                ran: notes.ran.clone(),
+                locals,
+            },
+        }
+    }
+}
+
+/// A request that owns its bytes.
+pub struct RequestOwned {
+    head: HeadOwned,
+    body: Vec<u8>,
+    peer: Peer,
+    bound: Option<BoundOwned>,
+    notes: Notes,
+}
+
+struct BoundOwned {
+    found: Match,
+    info: Arc<RouteInfo>,
+    states: Arc<States>,
+}
+
+impl RequestOwned {
+    /// The request. What is attached to it stays attached.
+    pub fn borrow(&self) -> Request<'_> {
+        let bound = self.bound.as_ref();
+        Request {
+            head: self.head.borrow(),
+            body: &self.body,
+            peer: self.peer,
+            bound: Cell::new(bound.map(|bound| Bound {
+                found: &bound.found,
+                info: &bound.info,
+                states: &bound.states,
+            })),
+            notes: Holder::Lent(&self.notes),
+        }
+    }
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} {} ({} bytes)",
+            self.method().as_str(),
+            self.path(),
+            self.body.len()
+        )
+    }
+}
+
+impl std::fmt::Debug for RequestOwned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.borrow().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Scratch, parse_head};
+    use crate::limits::Limits;
+
+    fn check(head: &str, body: &[u8], look: impl Fn(&Request<'_>)) {
+        let mut scratch = Scratch::new();
+        let text = format!("{head}\r\nHost: a\r\n\r\n");
+        let parsed = parse_head(text.as_bytes(), &mut scratch, &Limits::DEFAULT);
+        let (head, _) = parsed.unwrap().unwrap();
+        let request = Request::new(head, body, Peer::Memory);
+        look(&request);
+        let owned = request.to_owned();
+        drop(request);
+        look(&std::thread::spawn(move || owned).join().unwrap().borrow());
+    }
+
+    #[test]
+    fn a_copy_answers_like_the_request() {
+        check(
+            "GET /a%20b?x=1&y=%C3%BC HTTP/1.1\r\nX-A: v",
+            b"body",
+            |request| {
+                assert_eq!(request.path(), "/a%20b");
+                assert_eq!(request.query("y").as_deref(), Some("ü"));
+                assert_eq!(request.query_as::<u8>("x").unwrap(), Some(1));
+                assert_eq!(request.query_as::<u8>("z").unwrap(), None);
+                assert_eq!(
+                    request.query_as::<u8>("y").unwrap_err().status(),
+                    Status::BAD_REQUEST
+                );
+                assert_eq!(request.field_str("x-a"), Some("v"));
+                assert_eq!(request.text().unwrap(), "body");
+                assert_eq!(request.host(), Some("a"));
+                assert_eq!((request.route(), request.param("x")), ("", None));
+                assert_eq!(request.peer().address(), None);
+            },
+        );
+    }
+
+    #[test]
+    fn what_is_attached_to_a_copy_is_seen_by_the_request() {
+        check("GET / HTTP/1.1", b"", |request| {
+            request.set(1u32);
+            let owned = request.to_owned();
+            owned.borrow().set(2u32);
+            owned.borrow().set("text");
+            assert_eq!(request.local::<u32>(), Some(2));
+            assert_eq!(request.local::<&str>(), Some("text"));
+            assert_eq!(request.local::<u64>(), None);
+        });
+    }
+
+    #[test]
+    fn a_body_that_is_not_what_was_asked_for_is_the_clients_mistake() {
+        check(
+            "POST / HTTP/1.1\r\nContent-Type: text/plain",
+            b"\xff",
+            |request| {
+                assert_eq!(request.text().unwrap_err().status(), Status::BAD_REQUEST);
+                assert_eq!(
+                    request.form().unwrap_err().status(),
+                    Status::UNSUPPORTED_MEDIA_TYPE
+                );
+            },
+        );
+        let form = "POST / HTTP/1.1\r\nContent-Type: Application/X-WWW-Form-urlencoded ; charset=x";
+        check(form, b"a=1&b=x+y", |request| {
+            let form = request.form().unwrap();
+            assert_eq!(form.field("b").as_deref(), Some("x y"));
+            assert_eq!(form.field_as::<u8>("a").unwrap(), Some(1));
+            assert!(form.field_as::<u8>("b").is_err());
+        });
+    }
+
+    #[test]
+    fn the_first_id_stays() {
+        check("GET / HTTP/1.1", b"", |request| {
+            request.set_id(RequestId::parse(b"one").unwrap());
+            request.set_id(RequestId::parse(b"two").unwrap());
+            assert_eq!(request.id(), Some("one"));
+        });
+    }
+}

@@ -1,0 +1,577 @@
+//! One exchange, from a whole head to its answer.
+//!
+//! The usual request begins and ends in [`Desk::begin`]: route, handler, head and content are
+//! appended to the worker's output and nothing is allocated. Everything slower is suspended on
+//! its connection: a body still to come, a pool thread, a late answer, content larger than a
+//! buffer (`deliver` sends that). This file decides phases; it never waits.
+
+use super::connection::{Connection, Memory, Phase, Suspended, Tail};
+use super::mailbox::{Letter, Mailbox};
+use super::observe::{Ending, Exchange, Observer};
+use super::pool::Pool;
+use crate::app::{
+    App, Body, BodyReader, Fault, LaterSlot, Match, Notify, Pipe, PipeReader, Request,
+    RequestOwned, Response, Work, run_producer,
+};
+use crate::http::date::{DATE_BYTES, write_date};
+use crate::http::{BodyEvent, Delimiter, Error, Framing, Head, Method, Outcome, Reply, Status};
+use crate::limits::{INLINE_CONTENT_BYTES, Limits};
+use crate::sys::Driver;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What all workers share.
+pub(super) struct Shared {
+    pub(super) app: App,
+    pub(super) limits: Limits,
+    pub(super) observer: Option<Box<dyn Observer>>,
+    pub(super) pool: Pool,
+}
+
+/// Where a worker's exchanges are worked on.
+pub(super) struct Desk<D: Driver> {
+    pub(super) driver: D,
+    /// Counted twice: a request borrows the application while the desk is changed, and this
+    /// count is no other worker's, so that taking it costs an addition.
+    #[allow(clippy::redundant_allocation)]
+    pub(super) shared: Rc<Arc<Shared>>,
+    pub(super) worker: usize,
+    pub(super) mailbox: Arc<Mailbox<D::Waker>>,
+    /// Answers of the connection in hand; they share one send.
+    pub(super) out: Vec<u8>,
+    /// Content on its way from a pipe to a chunk.
+    pub(super) slice: Vec<u8>,
+    pub(super) date: [u8; DATE_BYTES],
+    date_seconds: u64,
+    pub(super) now_ms: u64,
+    now_us: u64,
+    pub(super) draining: bool,
+}
+
+impl<D: Driver> Desk<D> {
+    pub(super) fn new(
+        driver: D,
+        shared: Arc<Shared>,
+        worker: usize,
+        mailbox: Arc<Mailbox<D::Waker>>,
+    ) -> Desk<D> {
+        let mut desk = Desk {
+            driver,
+            shared: Rc::new(shared),
+            worker,
+            mailbox,
+            out: Vec::new(),
+            slice: Vec::new(),
+            date: write_date(0),
+            date_seconds: 0,
+            now_ms: 0,
+            now_us: 0,
+            draining: false,
+        };
+        desk.read_clock();
+        desk
+    }
+
+    /// Takes the turn's time over; renders the Date field once a second.
+    pub(super) fn read_clock(&mut self) {
+        self.now_ms = self.driver.now_ms();
+        if self.shared.observer.is_some() {
+            self.now_us = self.driver.now_us();
+        }
+        let unix_seconds = self.driver.unix_seconds();
+        if unix_seconds != self.date_seconds {
+            self.date_seconds = unix_seconds;
+            self.date = write_date(unix_seconds);
+        }
+    }
+
+    /// Enters a phase with its deadline.
+    pub(super) fn enter(&self, connection: &mut Connection, phase: Phase) {
+        let limits = &self.shared.limits;
+        let timeout_ms = match phase {
+            Phase::Free => 0,
+            Phase::Head => limits.idle_timeout_ms,
+            Phase::Body | Phase::Upload | Phase::Discard => limits.body_timeout_ms,
+            Phase::Waiting => limits.answer_timeout_ms,
+            Phase::Sending | Phase::Closing => limits.write_timeout_ms,
+            Phase::Linger => limits.linger_timeout_ms,
+        };
+        connection.phase = phase;
+        connection.since_ms = self.now_ms;
+        connection.phase_bytes = 0;
+        connection.deadline_ms = self.now_ms + u64::from(timeout_ms);
+    }
+
+    /// A head is whole, and `rest` was received behind it: begins its exchange and gives the
+    /// bytes of `rest` that were its body.
+    #[inline]
+    pub(super) fn begin(
+        &mut self,
+        connection: &mut Connection,
+        key: u64,
+        head: Head<'_>,
+        rest: &[u8],
+    ) -> usize {
+        if self.draining {
+            connection.session.close_after();
+        }
+        let matched = self.shared.app.find(&head);
+        if self.shared.app.work(&matched) == Work::Upload {
+            self.begin_upload(connection, key, head, matched);
+            return 0;
+        }
+        if !connection.session.wants_body() {
+            self.answer(connection, key, head, matched, &[]);
+            return 0;
+        }
+        self.begin_body(connection, key, head, matched, rest)
+    }
+
+    /// A request with a body: refuses it, ignores it, takes it at once or collects it.
+    fn begin_body(
+        &mut self,
+        connection: &mut Connection,
+        key: u64,
+        head: Head<'_>,
+        matched: Match,
+        rest: &[u8],
+    ) -> usize {
+        let Some(body_max) = self.shared.app.body_wanted(&matched) else {
+            self.answer(connection, key, head, matched, &[]);
+            return 0;
+        };
+        let mut room = 0;
+        if let Framing::Length(length) = head.framing() {
+            if length > body_max {
+                self.refuse(connection, Error::BodyTooLarge);
+                return 0;
+            }
+            // The whole body is here: the handler reads it where it lies.
+            if rest.len() as u64 >= length {
+                let limits = &self.shared.limits;
+                if let Ok(BodyEvent::Data { bytes, consumed }) =
+                    connection.session.receive_body(rest, limits)
+                {
+                    self.answer(connection, key, head, matched, bytes);
+                    return consumed;
+                }
+            }
+            room = length.min(64 * 1024) as usize;
+        }
+        if rest.is_empty() {
+            connection.session.send_continue(&mut self.out);
+        }
+        let request = Request::new(head, &[], connection.peer).to_owned();
+        let mut suspended = Suspended::new(Some(Box::new(request)), matched, self.now_us);
+        suspended.body = Vec::with_capacity(room);
+        suspended.body_max = body_max;
+        connection.exchange = Some(Box::new(suspended));
+        self.enter(connection, Phase::Body);
+        0
+    }
+
+    /// Collects a body; gives the bytes consumed. Answers when it is whole.
+    pub(super) fn collect(&mut self, connection: &mut Connection, key: u64, data: &[u8]) -> usize {
+        let mut at = 0;
+        while connection.session.wants_body() {
+            match connection
+                .session
+                .receive_body(&data[at..], &self.shared.limits)
+            {
+                Ok(BodyEvent::NeedMore { consumed }) => return at + consumed,
+                Ok(BodyEvent::End { consumed }) => at += consumed,
+                Ok(BodyEvent::Data { bytes, consumed }) => {
+                    at += consumed;
+                    let Some(suspended) = &mut connection.exchange else {
+                        return at;
+                    };
+                    if suspended.body.len() as u64 + bytes.len() as u64 > suspended.body_max {
+                        self.refuse(connection, Error::BodyTooLarge);
+                        return at;
+                    }
+                    suspended.body.extend_from_slice(bytes);
+                }
+                Err(error) => {
+                    self.refuse(connection, error);
+                    return at;
+                }
+            }
+        }
+        if let Some(suspended) = connection.exchange.take() {
+            let Suspended {
+                request,
+                matched,
+                body,
+                ..
+            } = *suspended;
+            if let Some(request) = request {
+                let head = *request.borrow().head();
+                self.answer(connection, key, head, matched, &body);
+            }
+        }
+        at
+    }
+
+    /// Runs the handler, here or on the pool.
+    #[inline]
+    fn answer(
+        &mut self,
+        connection: &mut Connection,
+        key: u64,
+        head: Head<'_>,
+        matched: Match,
+        body: &[u8],
+    ) {
+        let desk_shared = Rc::clone(&self.shared);
+        let request = Request::new(head, body, connection.peer);
+        if desk_shared.app.work(&matched) == Work::Inline {
+            let response = desk_shared.app.answer(&matched, &request);
+            self.respond(connection, key, &request, &matched, response, self.now_us);
+            return;
+        }
+        let (shared, mailbox) = (Arc::clone(&desk_shared), Arc::clone(&self.mailbox));
+        let owned = Box::new(request.to_owned());
+        let job_matched = matched.clone();
+        let job = Box::new(move || {
+            let response = Box::new(shared.app.answer(&job_matched, &owned.borrow()));
+            mailbox.post(Letter::Answer {
+                key,
+                request: owned,
+                matched: job_matched,
+                response,
+            });
+        });
+        match self.shared.pool.run(job) {
+            Ok(()) => self.wait(connection, Suspended::new(None, matched, self.now_us)),
+            Err(_) => self.overloaded(connection, key, &request, &matched),
+        }
+    }
+
+    /// Starts an upload handler on the pool; its body goes through a pipe.
+    fn begin_upload(
+        &mut self,
+        connection: &mut Connection,
+        key: u64,
+        head: Head<'_>,
+        matched: Match,
+    ) {
+        let upload_max = self
+            .shared
+            .app
+            .body_wanted(&matched)
+            .unwrap_or(self.shared.limits.upload_bytes_max);
+        if head
+            .content_length()
+            .is_some_and(|length| length > upload_max)
+        {
+            return self.refuse(connection, Error::BodyTooLarge);
+        }
+        let (mut writer, reader) = Pipe::with_usual_capacity();
+        writer.bind(Arc::clone(&self.mailbox) as Arc<dyn Notify>, key);
+        let request = Request::new(head, &[], connection.peer);
+        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+        let owned = Box::new(request.to_owned());
+        let job_matched = matched.clone();
+        let job = Box::new(move || {
+            let mut body = BodyReader::new(reader);
+            let answered = shared
+                .app
+                .answer_upload(&job_matched, &owned.borrow(), &mut body);
+            drop(body);
+            let response = Box::new(answered);
+            mailbox.post(Letter::Answer {
+                key,
+                request: owned,
+                matched: job_matched,
+                response,
+            });
+        });
+        if self.shared.pool.run(job).is_err() {
+            return self.overloaded(connection, key, &request, &matched);
+        }
+        let mut suspended = Suspended::new(None, matched, self.now_us);
+        suspended.body_max = upload_max;
+        if !connection.session.wants_body() {
+            writer.finish();
+            return self.wait(connection, suspended);
+        }
+        connection.session.send_continue(&mut self.out);
+        suspended.upload = Some(writer);
+        connection.exchange = Some(Box::new(suspended));
+        self.enter(connection, Phase::Upload);
+    }
+
+    fn wait(&self, connection: &mut Connection, suspended: Suspended) {
+        connection.exchange = Some(Box::new(suspended));
+        self.enter(connection, Phase::Waiting);
+    }
+
+    /// The pool's queue is full: the one answer that says "later" (RFC 9110 §15.6.4).
+    fn overloaded(
+        &mut self,
+        connection: &mut Connection,
+        key: u64,
+        request: &Request<'_>,
+        matched: &Match,
+    ) {
+        let response = Response::new(Status::SERVICE_UNAVAILABLE).with_field("Retry-After", "1");
+        self.respond(connection, key, request, matched, response, self.now_us);
+    }
+
+    /// A thread has answered.
+    pub(super) fn on_answer(
+        &mut self,
+        connection: &mut Connection,
+        key: u64,
+        request: &RequestOwned,
+        matched: &Match,
+        response: Response,
+    ) {
+        let Some(suspended) = connection.exchange.take() else {
+            return;
+        };
+        let started_us = suspended.started_us;
+        self.respond(
+            connection,
+            key,
+            &request.borrow(),
+            matched,
+            response,
+            started_us,
+        );
+    }
+
+    /// A late answer may be there.
+    pub(super) fn on_later(&mut self, connection: &mut Connection, key: u64) {
+        let Some(suspended) = &mut connection.exchange else {
+            return;
+        };
+        let Some(mut response) = suspended.later.as_mut().and_then(LaterSlot::take) else {
+            return;
+        };
+        let Some(suspended) = connection.exchange.take() else {
+            return;
+        };
+        let Suspended {
+            request,
+            matched,
+            started_us,
+            ..
+        } = *suspended;
+        let Some(request) = request else { return };
+        let (shared, request) = (Rc::clone(&self.shared), request.borrow());
+        shared.app.finish(&matched, &request, &mut response);
+        self.respond(connection, key, &request, &matched, response, started_us);
+    }
+
+    /// Writes the answer's head and, when it is small, its content.
+    fn respond(
+        &mut self,
+        connection: &mut Connection,
+        key: u64,
+        request: &Request<'_>,
+        matched: &Match,
+        mut response: Response,
+        started_us: u64,
+    ) {
+        let mut body = response.take_body();
+        if let Body::Later(mut later) = body {
+            let owned = Some(Box::new(request.to_owned()));
+            later.bind(Arc::clone(&self.mailbox) as Arc<dyn Notify>, key);
+            let mut suspended = Suspended::new(owned, matched.clone(), started_us);
+            suspended.later = Some(later);
+            return self.wait(connection, suspended);
+        }
+        if let (Body::Run(_), true) = (&body, request.method() != Method::Head) {
+            body = match self.start_producer(body) {
+                Some(reader) => Body::Stream(reader),
+                None => return self.overloaded(connection, key, request, matched),
+            };
+        }
+        let (prepared, fields) = response.field_lines();
+        let reply = Reply {
+            status: response.status(),
+            date: &self.date,
+            prepared,
+            fields,
+            length: body.len(),
+        };
+        let limits = &self.shared.limits;
+        let delimiter = connection.session.send_head(&mut self.out, &reply, limits);
+        let bytes = match (delimiter, body.as_bytes()) {
+            (Delimiter::Nothing, _) => 0,
+            (_, Some(bytes)) if bytes.len() <= INLINE_CONTENT_BYTES => {
+                self.out.extend_from_slice(bytes);
+                bytes.len() as u64
+            }
+            _ => {
+                let owned = Some(Box::new(request.to_owned()));
+                let mut suspended = Suspended::new(owned, matched.clone(), started_us);
+                suspended.status = response.status();
+                suspended.fault = response.fault().cloned().map(Box::new);
+                suspended.delimiter = delimiter;
+                suspended.tail = self.tail(body, key);
+                connection.exchange = Some(Box::new(suspended));
+                return self.enter(connection, Phase::Sending);
+            }
+        };
+        connection.session.send_end(&mut self.out);
+        let (status, fault) = (response.status(), response.fault());
+        self.report(
+            request,
+            matched,
+            status,
+            bytes,
+            started_us,
+            fault,
+            Ending::Complete,
+        );
+        self.settle(connection);
+    }
+
+    /// Starts the producer of a stream on the pool.
+    fn start_producer(&self, body: Body) -> Option<PipeReader> {
+        let Body::Run(producer) = body else {
+            return None;
+        };
+        let (writer, reader) = Pipe::with_usual_capacity();
+        // The pipe tells the peer of a failure; the error's text is for the fault log to come.
+        let job = Box::new(move || drop(run_producer(producer, writer)));
+        self.shared.pool.run(job).ok().map(|()| reader)
+    }
+
+    fn tail(&self, body: Body, key: u64) -> Tail {
+        match body {
+            Body::Static(bytes) => Tail::Memory {
+                bytes: Memory::Static(bytes),
+                at: 0,
+            },
+            Body::Bytes(bytes) => Tail::Memory {
+                bytes: Memory::Owned(bytes),
+                at: 0,
+            },
+            Body::Shared(bytes) => Tail::Memory {
+                bytes: Memory::Shared(bytes),
+                at: 0,
+            },
+            Body::File(range) => Tail::File(range),
+            Body::Parts(parts) => Tail::Parts(parts.into_iter(), None),
+            Body::Stream(mut reader) => {
+                reader.bind(Arc::clone(&self.mailbox) as Arc<dyn Notify>, key);
+                Tail::Stream(reader)
+            }
+            Body::Empty | Body::Run(_) | Body::Later(_) => Tail::Nothing,
+        }
+    }
+
+    /// The answer is written: what follows is the session's word.
+    pub(super) fn settle(&self, connection: &mut Connection) {
+        match connection.session.finish() {
+            Outcome::Next => self.enter(connection, Phase::Head),
+            Outcome::Discard => self.enter(connection, Phase::Discard),
+            Outcome::Close => self.enter(connection, Phase::Closing),
+        }
+    }
+
+    /// Answers an error of the peer's and closes.
+    pub(super) fn refuse(&mut self, connection: &mut Connection, error: Error) {
+        connection.exchange = None;
+        connection.session.refuse(&mut self.out, error, &self.date);
+        if let Some(observer) = &self.shared.observer {
+            observer.on_refusal(self.worker, connection.peer, error);
+        }
+        self.enter(connection, Phase::Closing);
+    }
+
+    /// An answer that did not come in time: 503, and the connection closes.
+    pub(super) fn give_up(&mut self, connection: &mut Connection, key: u64) {
+        let Some(suspended) = connection.exchange.take() else {
+            return;
+        };
+        connection.session.close_after();
+        let Suspended {
+            request,
+            matched,
+            started_us,
+            ..
+        } = *suspended;
+        let response = Response::new(Status::SERVICE_UNAVAILABLE).with_field("Retry-After", "1");
+        match request {
+            Some(request) => {
+                let request = request.borrow();
+                self.respond(connection, key, &request, &matched, response, started_us);
+            }
+            // The pool has the request: the observer hears of it when the thread comes back.
+            None => {
+                let (prepared, fields) = response.field_lines();
+                let status = response.status();
+                let reply = Reply {
+                    status,
+                    date: &self.date,
+                    prepared,
+                    fields,
+                    length: Some(0),
+                };
+                connection
+                    .session
+                    .send_head(&mut self.out, &reply, &self.shared.limits);
+                connection.session.send_end(&mut self.out);
+                self.enter(connection, Phase::Closing);
+            }
+        }
+    }
+
+    /// The connection ends in the middle of an exchange.
+    pub(super) fn abandon(&self, connection: &mut Connection, ending: Ending) {
+        let Some(suspended) = connection.exchange.take() else {
+            return;
+        };
+        if let Some(request) = &suspended.request {
+            let (request, fault) = (request.borrow(), suspended.fault.as_deref());
+            let Suspended {
+                matched,
+                status,
+                bytes_sent,
+                started_us,
+                ..
+            } = &*suspended;
+            self.report(
+                &request,
+                matched,
+                *status,
+                *bytes_sent,
+                *started_us,
+                fault,
+                ending,
+            );
+        }
+    }
+
+    /// Tells the observer.
+    #[allow(clippy::too_many_arguments)] // They are the fields of the exchange it builds.
+    #[inline]
+    pub(super) fn report(
+        &self,
+        request: &Request<'_>,
+        matched: &Match,
+        status: Status,
+        bytes: u64,
+        started_us: u64,
+        fault: Option<&Fault>,
+        ending: Ending,
+    ) {
+        let Some(observer) = &self.shared.observer else {
+            return;
+        };
+        observer.on_exchange(&Exchange {
+            worker: self.worker,
+            request,
+            route: self.shared.app.route_template(matched),
+            status,
+            bytes,
+            duration_us: self.driver.now_us().saturating_sub(started_us),
+            fault,
+            ending,
+        });
+    }
+}

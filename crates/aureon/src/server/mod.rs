@@ -1,0 +1,250 @@
+//! The server: listeners, workers and how to stop them. The only room that sees both the
+//! protocol and the operating system.
+//!
+//! In reading order: this file starts and stops; `worker` is the loop; `connection` what it
+//! holds for each socket; `exchange` takes one request to its answer; `deliver` sends; `timer`
+//! keeps deadlines; `pool` and `mailbox` are for handlers that may block; `observe` tells.
+
+mod connection;
+mod deliver;
+mod exchange;
+mod listen;
+mod mailbox;
+mod observe;
+mod pool;
+mod timer;
+mod worker;
+
+pub use listen::{Address, ListenError};
+pub use observe::{Ending, Exchange, Observer};
+
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+
+use crate::app::App;
+use crate::limits::Limits;
+use crate::sys::epoll::{Epoll, EventFd};
+use crate::sys::{Driver, Wake};
+use exchange::Shared;
+use listen::Listeners;
+use pool::Pool;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::{Builder, JoinHandle};
+use worker::{DRAIN, HALT, RUN, Worker};
+
+/// Bytes of stack of a worker thread. 1 MiB of address space: handlers run on it.
+const STACK_BYTES: usize = 1024 * 1024;
+
+/// A server that is being put together.
+///
+/// ```no_run
+/// use aureon::{Router, Server};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut router = Router::new();
+/// router.get("/", |_| "Hello");
+/// Server::new(router.build()?).listen("127.0.0.1:8080")?.start()?.join()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Server {
+    app: App,
+    limits: Limits,
+    workers: Option<usize>,
+    observer: Option<Box<dyn Observer>>,
+    listeners: Listeners,
+}
+
+impl Server {
+    /// A server for an application, with the default limits and a worker for each CPU.
+    pub fn new(app: App) -> Server {
+        Server {
+            app,
+            limits: Limits::DEFAULT,
+            workers: None,
+            observer: None,
+            listeners: Listeners::default(),
+        }
+    }
+
+    /// Replaces the limits. Set them before `listen`: the backlog is one of them.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Server {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets the number of worker threads; at least one. Without it there is one for each CPU
+    /// that this process may use, a cgroup's quota honoured.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Server {
+        self.workers = Some(workers.max(1));
+        self
+    }
+
+    /// Sets who is told of exchanges, refusals and trouble.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Server {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Listens on an address: `127.0.0.1:8080`, `[::]:8080`, a name and a port (every address
+    /// of the name), or `unix:/path`. May be called several times.
+    ///
+    /// # Errors
+    ///
+    /// The address can't be read, resolved or bound; the error names it and the cause.
+    pub fn listen(mut self, address: &str) -> Result<Server, ListenError> {
+        self.listeners.bind(address, self.limits.backlog)?;
+        Ok(self)
+    }
+
+    /// Listens on a socket that a parent process opened, by its descriptor.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor is not open, or is no listening stream socket.
+    pub fn listen_inherited(mut self, descriptor: u32) -> Result<Server, ListenError> {
+        self.listeners.inherit(descriptor)?;
+        Ok(self)
+    }
+
+    /// The addresses bound so far, with the ports that the kernel chose.
+    pub fn addresses(&self) -> Vec<Address> {
+        self.listeners.addresses()
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// There is nothing to listen on, or the system has no descriptors or threads left.
+    pub fn start(mut self) -> io::Result<Running> {
+        let addresses = self.listeners.addresses();
+        if addresses.is_empty() {
+            let text = "nothing to listen on: call Server::listen first";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let workers = self.workers.unwrap_or_else(workers_by_default);
+        let limits = self.limits;
+        self.app.set_limits(&limits);
+        let shared = Arc::new(Shared {
+            app: self.app,
+            limits,
+            observer: self.observer,
+            pool: Pool::new(limits.pool_threads_max, limits.pool_queue_max),
+        });
+        let order = Arc::new(AtomicU8::new(RUN));
+        let (sets, unix_paths) = self.listeners.for_workers(workers, limits.backlog)?;
+        let mut drivers = Vec::with_capacity(workers);
+        for listeners in sets {
+            drivers.push(Epoll::new(listeners)?);
+        }
+        let wakers: Arc<[EventFd]> = drivers.iter().map(Driver::waker).collect();
+        let stopper = Stopper {
+            order: Arc::clone(&order),
+            wakers,
+        };
+        let mut running = Running {
+            addresses,
+            stopper,
+            threads: Vec::new(),
+            unix_paths,
+        };
+        // Each worker takes an equal share, rounded up: the kernel spreads connections evenly.
+        let connections_max = limits.connections_max.div_ceil(workers).max(1);
+        for (index, driver) in drivers.into_iter().enumerate() {
+            let (shared, order) = (Arc::clone(&shared), Arc::clone(&order));
+            let stopper = running.stopper.clone();
+            let body = move || {
+                let mut worker = Worker::new(driver, shared, index, connections_max, order);
+                // A worker that can't go on takes the others along: half a server is worse.
+                worker.run().inspect_err(|_| stopper.halt())
+            };
+            let builder = Builder::new()
+                .name(format!("aureon-{index}"))
+                .stack_size(STACK_BYTES);
+            match builder.spawn(body) {
+                Ok(thread) => running.threads.push(thread),
+                Err(error) => {
+                    running.stopper.halt();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(running)
+    }
+}
+
+/// One for each CPU of this process; std reads the affinity mask and the cgroup's quota.
+fn workers_by_default() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A server that serves.
+pub struct Running {
+    addresses: Vec<Address>,
+    stopper: Stopper,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    unix_paths: Vec<std::path::PathBuf>,
+}
+
+impl Running {
+    /// What it listens on, with the ports that the kernel chose.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// A handle that stops it, for other threads.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits until every worker has ended.
+    ///
+    /// # Errors
+    ///
+    /// The first error for which a worker could not go on.
+    pub fn join(mut self) -> io::Result<()> {
+        let mut result = Ok(());
+        for thread in self.threads.drain(..) {
+            let ended = thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a worker panicked; this is a bug")));
+            result = result.and(ended);
+        }
+        for path in &self.unix_paths {
+            // Somebody may have replaced it; then there is nothing of ours to remove.
+            let _ = std::fs::remove_file(path);
+        }
+        result
+    }
+}
+
+/// Stops a server from any thread.
+#[derive(Clone)]
+pub struct Stopper {
+    order: Arc<AtomicU8>,
+    wakers: Arc<[EventFd]>,
+}
+
+impl Stopper {
+    /// Takes no new connection, closes idle ones, finishes what runs with `Connection: close`,
+    /// and ends when that is done or `drain_timeout_ms` have passed.
+    pub fn drain(&self) {
+        // An order to halt is not taken back.
+        let _ = self
+            .order
+            .compare_exchange(RUN, DRAIN, Ordering::AcqRel, Ordering::Acquire);
+        self.wakers.iter().for_each(Wake::wake);
+    }
+
+    /// Closes everything at once.
+    pub fn halt(&self) {
+        self.order.store(HALT, Ordering::Release);
+        self.wakers.iter().for_each(Wake::wake);
+    }
+}

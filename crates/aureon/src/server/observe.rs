@@ -1,0 +1,79 @@
+//! What a server tells about itself: one call for each exchange, refusal and trouble.
+//!
+//! The engine prints nothing and counts nothing for others; who embeds it implements
+//! [`Observer`]. Calls come on the worker, between two requests, so they must be short: format
+//! into a buffer of your own and let another thread write it.
+
+use crate::app::{Fault, Peer, Request};
+use crate::http::{Error, Status};
+use std::io;
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The answer was handed to the kernel whole.
+    Complete,
+    /// The peer went away before the answer was whole.
+    PeerGone,
+    /// The peer took nothing for `write_timeout_ms`.
+    WriteStalled,
+    /// The content's source failed: a stream, or a file that became shorter.
+    SourceFailed,
+    /// The drain deadline cut it off.
+    CutOff,
+    /// The handler answered after `answer_timeout_ms`, when the peer had its 503 already.
+    AnswerLate,
+}
+
+impl Ending {
+    /// A stable name for logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Ending::Complete => "complete",
+            Ending::PeerGone => "peer-gone",
+            Ending::WriteStalled => "write-stalled",
+            Ending::SourceFailed => "source-failed",
+            Ending::CutOff => "cut-off",
+            Ending::AnswerLate => "answer-late",
+        }
+    }
+}
+
+/// One request and its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a, 'r> {
+    /// Which worker served it, from 0.
+    pub worker: usize,
+    /// The request; its body may be gone.
+    pub request: &'a Request<'r>,
+    /// The route's template, empty when none matched.
+    pub route: &'a str,
+    /// The answer's status.
+    pub status: Status,
+    /// Bytes of content handed to the kernel, without head and framing.
+    pub bytes: u64,
+    /// Microseconds from the request's last byte being read to the answer's last byte.
+    pub duration_us: u64,
+    /// What went wrong in the handler, if anything did; never told to the client.
+    pub fault: Option<&'a Fault>,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// Who is told. Every method does nothing unless it is written.
+pub trait Observer: Send + Sync + 'static {
+    /// An exchange is over.
+    fn on_exchange(&self, exchange: &Exchange<'_, '_>) {
+        let _ = exchange;
+    }
+
+    /// A request broke the protocol or a limit and was refused.
+    fn on_refusal(&self, worker: usize, peer: Peer, error: Error) {
+        let _ = (worker, peer, error);
+    }
+
+    /// The machine failed us; the server goes on. `what` names the operation.
+    fn on_trouble(&self, worker: usize, what: &'static str, error: &io::Error) {
+        let _ = (worker, what, error);
+    }
+}

@@ -1,0 +1,90 @@
+//! A worker over the simulated operating system, for tests: turns are made by hand.
+
+use super::exchange::Shared;
+use super::observe::Observer;
+use super::pool::Pool;
+use super::worker::{DRAIN, HALT, RUN, Worker};
+use crate::app::App;
+use crate::limits::Limits;
+use crate::sys::sim::{Faults, Sim, World};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// One worker in a simulated world.
+pub struct Simulation {
+    /// The clients' side.
+    pub world: World,
+    worker: Worker<Sim>,
+    order: Arc<AtomicU8>,
+}
+
+impl Simulation {
+    /// A worker that serves `app` in the world of a seed.
+    pub fn new(seed: u64, faults: Faults, app: App, limits: Limits) -> Simulation {
+        Simulation::observed(seed, faults, app, limits, None)
+    }
+
+    /// The same, with an observer.
+    pub fn observed(
+        seed: u64,
+        faults: Faults,
+        mut app: App,
+        limits: Limits,
+        observer: Option<Box<dyn Observer>>,
+    ) -> Simulation {
+        app.set_limits(&limits);
+        let (world, sim) = World::new(seed, faults);
+        let pool = Pool::new(limits.pool_threads_max, limits.pool_queue_max);
+        let shared = Arc::new(Shared {
+            app,
+            limits,
+            observer,
+            pool,
+        });
+        let order = Arc::new(AtomicU8::new(RUN));
+        let max = limits.connections_max;
+        let worker = Worker::new(sim, shared, 0, max, Arc::clone(&order));
+        Simulation {
+            world,
+            worker,
+            order,
+        }
+    }
+
+    /// One turn; false when the worker has ended.
+    ///
+    /// # Errors
+    ///
+    /// None in a simulated world; the signature is the worker's.
+    pub fn turn(&mut self) -> std::io::Result<bool> {
+        self.worker.turn()
+    }
+
+    /// Turns until nothing is left to do, or `turns` were made; false when it did not end.
+    pub fn settle(&mut self, turns: usize) -> bool {
+        for _ in 0..turns {
+            if !self.world.is_busy() && !self.worker.goes_on() {
+                return true;
+            }
+            if !self.worker.turn().unwrap_or(false) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Asks for a drain.
+    pub fn drain(&self) {
+        self.order.store(DRAIN, Ordering::Release);
+    }
+
+    /// Asks for an immediate end.
+    pub fn halt(&self) {
+        self.order.store(HALT, Ordering::Release);
+    }
+
+    /// Connections the worker holds.
+    pub fn connections(&self) -> usize {
+        self.worker.open_connections()
+    }
+}

@@ -1,0 +1,636 @@
+//! The loop: one thread, one driver, its connections.
+//!
+//! A turn waits, then hands every completion to the connection it is for, then looks at the
+//! letters of other threads and at the deadlines that have come. A connection is always in one
+//! phase:
+//!
+//! ```text
+//!  Head ──▶ Body ──▶ Waiting ──▶ Sending ──▶ Head | Discard | Closing
+//!    └─────────▶ Upload ─┘           Discard ──▶ Head | Closing
+//!  any ── an error of the peer's ──▶ Closing ──▶ Linger ──▶ closed
+//! ```
+//!
+//! The worker shares nothing mutable with another one but the stop flag and the count of
+//! connections that each keeps for itself.
+
+use super::connection::{Connection, Connections, Phase};
+use super::deliver::Delivery;
+use super::exchange::{Desk, Shared};
+use super::mailbox::{Letter, Mailbox};
+use super::observe::Ending;
+use super::timer::Wheel;
+use crate::app::{Peer, Push};
+use crate::http::{BodyEvent, Error, HeadEvent, Scratch};
+use crate::limits::{ACCEPT_RETRY_MS, DRAIN_FIRST_REQUEST_MS, DRAIN_TURNS_MAX};
+use crate::sys::{Completion, Driver, PeerAddress, SocketId};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// What a worker was asked to do, as a stopper stores it.
+pub(super) const RUN: u8 = 0;
+/// Finish what runs, then end.
+pub(super) const DRAIN: u8 = 1;
+/// End at once.
+pub(super) const HALT: u8 = 2;
+
+/// A worker.
+pub(crate) struct Worker<D: Driver> {
+    desk: Desk<D>,
+    connections: Connections,
+    scratch: Scratch,
+    wheel: Wheel,
+    order: Arc<AtomicU8>,
+    letters: Vec<Letter>,
+    /// Connections that go on in the next turn without a completion.
+    again: Vec<SocketId>,
+    connections_max: usize,
+    /// Accepting is paused: at this time it is tried again.
+    accept_retry_ms: Option<u64>,
+    accept_full: bool,
+    drain: Option<Drain>,
+}
+
+/// A drain under way.
+struct Drain {
+    deadline_ms: u64,
+    /// Turns left in which connections that the kernel had accepted already are taken over.
+    accepts_left: u32,
+    accepted: bool,
+    listening: bool,
+}
+
+impl<D: Driver> Worker<D> {
+    pub(super) fn new(
+        driver: D,
+        shared: Arc<Shared>,
+        index: usize,
+        connections_max: usize,
+        order: Arc<AtomicU8>,
+    ) -> Worker<D> {
+        let mailbox = Arc::new(Mailbox::new(driver.waker()));
+        let desk = Desk::new(driver, shared, index, mailbox);
+        Worker {
+            wheel: Wheel::new(desk.now_ms),
+            desk,
+            connections: Connections::default(),
+            scratch: Scratch::new(),
+            order,
+            letters: Vec::new(),
+            again: Vec::new(),
+            connections_max,
+            accept_retry_ms: None,
+            accept_full: false,
+            drain: None,
+        }
+    }
+
+    /// Serves until told to stop and everything is finished.
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        while self.turn()? {}
+        Ok(())
+    }
+
+    /// One turn of the loop; false when the worker is done.
+    pub(super) fn turn(&mut self) -> io::Result<bool> {
+        let timeout_ms = self.timeout_ms();
+        self.desk.driver.turn(timeout_ms)?;
+        self.desk.read_clock();
+        let again = std::mem::take(&mut self.again);
+        while let Some(completion) = self.desk.driver.next() {
+            self.on_completion(completion);
+        }
+        for id in &again {
+            self.go_on(*id);
+        }
+        self.read_letters();
+        while let Some(entry) = self.wheel.take_due(self.desk.now_ms) {
+            self.on_due(SocketId(entry));
+        }
+        self.accept_again();
+        self.keep_order()
+    }
+
+    fn timeout_ms(&self) -> Option<u32> {
+        if !self.again.is_empty() {
+            return Some(0);
+        }
+        let now_ms = self.desk.now_ms;
+        let until = |at: u64| u32::try_from(at.saturating_sub(now_ms)).unwrap_or(u32::MAX);
+        let drain = self.drain.as_ref().map(|drain| match drain.listening {
+            true => 0,
+            // Fresh connections are looked at again: see `close_idle`.
+            false => until(drain.deadline_ms).min(DRAIN_FIRST_REQUEST_MS as u32),
+        });
+        [
+            self.wheel.next_ms(now_ms),
+            self.accept_retry_ms.map(until),
+            drain,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn on_completion(&mut self, completion: Completion) {
+        match completion {
+            Completion::Received { id, chunk } => {
+                self.on_received(id, &chunk);
+                self.desk.driver.recycle(chunk);
+            }
+            Completion::Accepted { id, peer, .. } => self.on_accepted(id, peer),
+            Completion::Sendable { id } => self.go_on(id),
+            Completion::Closed { id } => self.on_closed(id),
+            Completion::Failed { id, .. } => self.close(id, Ending::PeerGone, false),
+            Completion::AcceptFailed(error) => self.on_accept_failed(&error),
+            Completion::Woken => {}
+        }
+    }
+
+    fn on_accepted(&mut self, id: SocketId, address: PeerAddress) {
+        let peer = match address {
+            PeerAddress::Ip(address) => Peer::Ip(address),
+            PeerAddress::Unix => Peer::Unix,
+            PeerAddress::Memory => Peer::Memory,
+        };
+        if let Some(drain) = &mut self.drain {
+            drain.accepted = true;
+        }
+        let connection = self.connections.open(id, peer);
+        self.desk.enter(connection, Phase::Head);
+        self.wheel.set(id.0, connection.deadline_ms);
+        if self.connections.len() >= self.connections_max {
+            // The kernel's backlog holds the rest; a close lets the next one in.
+            self.accept_full = true;
+            self.desk.driver.accept_pause();
+        }
+    }
+
+    /// No descriptor or no memory: nothing is accepted for a moment, what is open is served.
+    fn on_accept_failed(&mut self, error: &io::Error) {
+        if let (None, Some(observer)) = (self.accept_retry_ms, &self.desk.shared.observer) {
+            observer.on_trouble(self.desk.worker, "accept", error);
+        }
+        self.desk.driver.accept_pause();
+        self.accept_retry_ms = Some(self.desk.now_ms + ACCEPT_RETRY_MS);
+    }
+
+    fn accept_again(&mut self) {
+        let retry = self
+            .accept_retry_ms
+            .is_some_and(|at| at <= self.desk.now_ms);
+        if retry {
+            self.accept_retry_ms = None;
+        }
+        let room = self.connections.len() < self.connections_max;
+        if (retry || self.accept_full) && room && self.accept_retry_ms.is_none() {
+            self.accept_full = false;
+            self.desk.driver.accept_resume();
+        }
+    }
+
+    #[inline]
+    fn on_received(&mut self, id: SocketId, chunk: &[u8]) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        connection.phase_bytes += chunk.len() as u64;
+        if connection.input.is_empty() {
+            let consumed = advance(&mut self.desk, &mut self.scratch, connection, id, chunk);
+            if let Some(rest) = chunk.get(consumed..).filter(|rest| !rest.is_empty()) {
+                connection.input.extend_from_slice(rest);
+            }
+        } else {
+            let mut input = std::mem::take(&mut connection.input);
+            input.extend_from_slice(chunk);
+            let consumed = advance(&mut self.desk, &mut self.scratch, connection, id, &input);
+            input.drain(..consumed);
+            if !input.is_empty() {
+                connection.input = input;
+            }
+        }
+        self.deliver(id);
+    }
+
+    /// The peer sends nothing more; what it asked for is still answered.
+    fn on_closed(&mut self, id: SocketId) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        connection.peer_shut = true;
+        connection.session.close_after();
+        match connection.phase {
+            Phase::Waiting | Phase::Sending | Phase::Closing => {}
+            // Requests that came whole before are still held while their answers wait for room.
+            Phase::Head if !connection.output.is_empty() || self.again.contains(&id) => {}
+            // A request whose end will not come (RFC 9112 §8), or none at all.
+            _ => self.close(id, Ending::PeerGone, false),
+        }
+    }
+
+    /// Takes a connection up again: room to send, a letter, or the next turn.
+    fn go_on(&mut self, id: SocketId) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        if connection.phase == Phase::Sending || !connection.output.is_empty() {
+            self.deliver(id);
+        } else {
+            // The way is free: what was held back is read on.
+            self.on_received(id, &[]);
+        }
+    }
+
+    /// Sends what a turn has made, then settles what the connection waits for.
+    #[inline]
+    fn deliver(&mut self, id: SocketId) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        match self.desk.deliver(connection, id) {
+            Delivery::Done | Delivery::Room => {}
+            Delivery::Source => connection.deadline_ms = u64::MAX,
+            Delivery::Turn => self.again.push(id),
+            Delivery::Broken(ending) => return self.close(id, ending, true),
+        }
+        if connection.phase == Phase::Closing && connection.output.is_empty() {
+            return self.finish(id);
+        }
+        if connection.phase == Phase::Head && connection.output.is_empty() {
+            if !connection.input.is_empty() && connection.session.is_idle() {
+                // Requests wait behind an answer that has just ended.
+                self.again.push(id);
+            } else if connection.peer_shut {
+                return self.close(id, Ending::PeerGone, false);
+            }
+        }
+        let reads = match connection.phase {
+            Phase::Head => connection.output.is_empty(),
+            Phase::Body | Phase::Discard | Phase::Linger => true,
+            Phase::Upload => connection.input.is_empty(),
+            // Armed while nothing is held, so that a peer that goes away is noticed.
+            Phase::Waiting | Phase::Sending | Phase::Closing => connection.input.is_empty(),
+            Phase::Free => false,
+        };
+        if reads == connection.paused {
+            connection.paused = !reads;
+            match reads {
+                true => self.desk.driver.receive_resume(id),
+                false => self.desk.driver.receive_pause(id),
+            }
+        }
+        self.wheel.set(id.0, connection.deadline_ms);
+    }
+
+    /// Everything is sent and the connection has to end.
+    fn finish(&mut self, id: SocketId) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        let clean = connection.session.peer_closes() && connection.input.is_empty();
+        if clean || connection.peer_shut {
+            return self.close(id, Ending::Complete, false);
+        }
+        // Closing with bytes unread would reset the connection and could take the answer away
+        // from the peer (RFC 9112 §9.6): say that we are done, and read on for a moment.
+        connection.input = Vec::new();
+        self.desk.enter(connection, Phase::Linger);
+        self.wheel.set(id.0, connection.deadline_ms);
+        self.desk.driver.shutdown_send(id);
+        if std::mem::take(&mut connection.paused) {
+            self.desk.driver.receive_resume(id);
+        }
+    }
+
+    fn close(&mut self, id: SocketId, ending: Ending, reset: bool) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        self.desk.out.clear();
+        self.desk.abandon(connection, ending);
+        self.connections.close(id);
+        self.wheel.clear(id.0);
+        self.desk.driver.close(id, reset);
+    }
+
+    fn read_letters(&mut self) {
+        let mut letters = std::mem::take(&mut self.letters);
+        self.desk.mailbox.take(&mut letters);
+        for letter in letters.drain(..) {
+            self.on_letter(letter);
+        }
+        self.letters = letters;
+    }
+
+    fn on_letter(&mut self, letter: Letter) {
+        let (Letter::Answer { key, .. } | Letter::Notice { key }) = letter;
+        let id = self.connections.find(key);
+        let waiting = id.and_then(|id| Some((id, self.connections.get(id)?)));
+        let Some((id, connection)) = waiting else {
+            return self.on_stale(letter);
+        };
+        match (letter, connection.phase) {
+            (
+                Letter::Answer {
+                    request,
+                    matched,
+                    response,
+                    ..
+                },
+                Phase::Waiting | Phase::Upload,
+            ) => {
+                self.desk
+                    .on_answer(connection, key, &request, &matched, *response);
+            }
+            (Letter::Notice { .. }, Phase::Waiting) => self.desk.on_later(connection, key),
+            (Letter::Notice { .. }, Phase::Sending) => {
+                let timeout_ms = u64::from(self.desk.shared.limits.write_timeout_ms);
+                connection.deadline_ms = self.desk.now_ms + timeout_ms;
+            }
+            // An upload's pipe has room: the input that waits is read below.
+            (Letter::Notice { .. }, Phase::Upload) => {}
+            (letter, _) => return self.on_stale(letter),
+        }
+        self.go_on(id);
+    }
+
+    /// A letter for an exchange that is over: only the observer wants to know.
+    fn on_stale(&self, letter: Letter) {
+        let Letter::Answer {
+            request,
+            matched,
+            response,
+            ..
+        } = letter
+        else {
+            return;
+        };
+        let (request, status, fault) = (request.borrow(), response.status(), response.fault());
+        self.desk
+            .report(&request, &matched, status, 0, 0, fault, Ending::AnswerLate);
+    }
+
+    /// A tick of the wheel has come: look at the true deadline.
+    fn on_due(&mut self, id: SocketId) {
+        let now_ms = self.desk.now_ms;
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        if connection.deadline_ms > now_ms {
+            return self.wheel.set(id.0, connection.deadline_ms);
+        }
+        match connection.phase {
+            Phase::Head if connection.session.is_idle() && connection.output.is_empty() => {
+                return self.close(id, Ending::Complete, false);
+            }
+            Phase::Head if connection.output.is_empty() => {
+                self.desk.refuse(connection, Error::HeadTimeout);
+            }
+            Phase::Body | Phase::Upload | Phase::Discard => {
+                if let Some(next_ms) = rate_deadline(connection, &self.desk) {
+                    connection.deadline_ms = next_ms;
+                    return self.wheel.set(id.0, next_ms);
+                }
+                self.desk.refuse(connection, Error::BodyTimeout);
+            }
+            Phase::Waiting => self.desk.give_up(connection, connection.key(id)),
+            Phase::Head | Phase::Sending | Phase::Closing => {
+                return self.close(id, Ending::WriteStalled, true);
+            }
+            Phase::Linger | Phase::Free => return self.close(id, Ending::Complete, true),
+        }
+        self.deliver(id);
+    }
+
+    /// Obeys the stop flag; false when the worker is done.
+    fn keep_order(&mut self) -> io::Result<bool> {
+        match self.order.load(Ordering::Acquire) {
+            RUN => return Ok(true),
+            HALT => {
+                self.close_all(Ending::CutOff);
+                return Ok(false);
+            }
+            _ => {}
+        }
+        let now_ms = self.desk.now_ms;
+        let deadline_ms = now_ms + u64::from(self.desk.shared.limits.drain_timeout_ms);
+        let drain = self.drain.get_or_insert(Drain {
+            deadline_ms,
+            accepts_left: DRAIN_TURNS_MAX,
+            accepted: true,
+            listening: true,
+        });
+        if drain.listening {
+            // What the kernel has accepted for us already would be reset by closing the
+            // listener: it is taken over first, until a turn brings nothing new.
+            drain.listening = std::mem::take(&mut drain.accepted) && drain.accepts_left > 0;
+            drain.accepts_left = drain.accepts_left.saturating_sub(1);
+            if !drain.listening {
+                self.desk.driver.close_listeners();
+            }
+        }
+        let cut_off = drain.deadline_ms <= now_ms;
+        self.desk.draining = true;
+        if cut_off {
+            self.close_all(Ending::CutOff);
+        } else {
+            self.close_idle();
+        }
+        let listening = self.drain.as_ref().is_some_and(|drain| drain.listening);
+        Ok(listening || self.connections.len() > 0)
+    }
+
+    fn close_idle(&mut self) {
+        for id in self.connections.ids() {
+            let Some(connection) = self.connections.get(id) else {
+                continue;
+            };
+            connection.session.close_after();
+            let idle = connection.phase == Phase::Head && connection.session.is_idle();
+            // A connection that has never spoken may have its first request on the way.
+            let spoken = connection.session.requests() > 0;
+            let waited = connection.since_ms + DRAIN_FIRST_REQUEST_MS <= self.desk.now_ms;
+            if idle && connection.output.is_empty() && (spoken || waited) {
+                self.close(id, Ending::Complete, false);
+            }
+        }
+    }
+
+    fn close_all(&mut self, ending: Ending) {
+        self.desk.driver.close_listeners();
+        for id in self.connections.ids() {
+            self.close(id, ending, true);
+        }
+    }
+
+    /// Connections it holds, for tests over the simulated system.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn open_connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether the next turn has work that no completion announces, likewise.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn goes_on(&self) -> bool {
+        !self.again.is_empty()
+    }
+}
+
+/// Reads on in the bytes of a connection as far as its phases allow; gives what was consumed.
+#[inline]
+fn advance<D: Driver>(
+    desk: &mut Desk<D>,
+    scratch: &mut Scratch,
+    connection: &mut Connection,
+    id: SocketId,
+    data: &[u8],
+) -> usize {
+    let mut at = 0;
+    loop {
+        match connection.phase {
+            Phase::Head => {
+                let held = !connection.output.is_empty();
+                if at == data.len() || held || desk.out.len() >= desk.shared.limits.output_bytes_max
+                {
+                    return at;
+                }
+                let limits = &desk.shared.limits;
+                let first = connection.session.is_idle();
+                match connection
+                    .session
+                    .receive_head(&data[at..], scratch, limits)
+                {
+                    Ok(HeadEvent::Request { head, consumed }) => {
+                        let key = connection.key(id);
+                        at += consumed;
+                        at += desk.begin(connection, key, head, &data[at..]);
+                    }
+                    Ok(HeadEvent::NeedMore) => {
+                        if first {
+                            connection.deadline_ms =
+                                desk.now_ms + u64::from(desk.shared.limits.head_timeout_ms);
+                        }
+                        return at;
+                    }
+                    Err(error) => desk.refuse(connection, error),
+                }
+            }
+            Phase::Body => {
+                let consumed = desk.collect(connection, connection.key(id), &data[at..]);
+                at += consumed;
+                if connection.phase == Phase::Body {
+                    return at;
+                }
+            }
+            Phase::Upload => {
+                at += upload(desk, connection, &data[at..]);
+                return at;
+            }
+            Phase::Discard => {
+                at += discard(desk, connection, &data[at..]);
+                if connection.phase == Phase::Discard {
+                    return at;
+                }
+            }
+            Phase::Linger => {
+                // Bounded by the deadline and by what a reset would have cost anyway.
+                if connection.phase_bytes > desk.shared.limits.discard_bytes_max {
+                    connection.deadline_ms = desk.now_ms;
+                }
+                return data.len();
+            }
+            Phase::Waiting | Phase::Sending | Phase::Closing | Phase::Free => return at,
+        }
+    }
+}
+
+/// Passes a body on to the pipe of an upload, as far as the pipe has room.
+fn upload<D: Driver>(desk: &mut Desk<D>, connection: &mut Connection, data: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let Some(suspended) = &mut connection.exchange else {
+            return at;
+        };
+        let Some(writer) = &mut suspended.upload else {
+            return at;
+        };
+        let room = match writer.await_room() {
+            Push::Full => return at,
+            Push::Closed => usize::MAX,
+            Push::Taken(room) => room,
+        };
+        let rest = &data[at..];
+        let limits = &desk.shared.limits;
+        let mut event = connection
+            .session
+            .receive_body(&rest[..rest.len().min(room)], limits);
+        if event == Ok(BodyEvent::NeedMore { consumed: 0 }) && room < rest.len() {
+            // Only a trailer section is not consumed as it comes.
+            event = connection.session.receive_body(rest, limits);
+        }
+        match event {
+            Ok(BodyEvent::NeedMore { consumed: 0 }) => return at,
+            Ok(BodyEvent::NeedMore { consumed } | BodyEvent::End { consumed }) => at += consumed,
+            Ok(BodyEvent::Data { bytes, consumed }) => {
+                at += consumed;
+                suspended.body_bytes += bytes.len() as u64;
+                if suspended.body_bytes > suspended.body_max {
+                    desk.refuse(connection, Error::BodyTooLarge);
+                    return at;
+                }
+                // The room was asked for, and nobody else writes; a reader that is gone
+                // leaves the bytes to be dropped.
+                let _ = writer.push(bytes);
+            }
+            Err(error) => {
+                desk.refuse(connection, error);
+                return at;
+            }
+        }
+        if !connection.session.wants_body() {
+            if let Some(mut writer) = connection.exchange.as_mut().and_then(|e| e.upload.take()) {
+                writer.finish();
+            }
+            desk.enter(connection, Phase::Waiting);
+            return at;
+        }
+    }
+}
+
+/// Reads the rest of a body that nobody wants.
+fn discard<D: Driver>(desk: &mut Desk<D>, connection: &mut Connection, data: &[u8]) -> usize {
+    let mut at = 0;
+    if connection.phase_bytes > desk.shared.limits.discard_bytes_max {
+        desk.enter(connection, Phase::Closing);
+        return at;
+    }
+    while connection.session.wants_body() {
+        match connection
+            .session
+            .receive_body(&data[at..], &desk.shared.limits)
+        {
+            Ok(BodyEvent::NeedMore { consumed }) => return at + consumed,
+            Ok(BodyEvent::End { consumed } | BodyEvent::Data { consumed, .. }) => at += consumed,
+            // The answer is out: nothing can be said any more.
+            Err(_) => {
+                desk.enter(connection, Phase::Closing);
+                return at;
+            }
+        }
+    }
+    desk.settle(connection);
+    at
+}
+
+/// The next deadline of a body that comes fast enough, `None` when it does not.
+fn rate_deadline<D: Driver>(connection: &Connection, desk: &Desk<D>) -> Option<u64> {
+    let limits = &desk.shared.limits;
+    let elapsed_ms = desk.now_ms.saturating_sub(connection.since_ms);
+    let counted_ms = elapsed_ms
+        .saturating_sub(u64::from(limits.body_timeout_ms))
+        .max(1_000);
+    let needed = counted_ms * u64::from(limits.body_rate_min) / 1_000;
+    // An upload that our own handler holds up is not the peer's fault.
+    let held = connection.phase == Phase::Upload && connection.paused;
+    (connection.phase_bytes >= needed || held).then_some(desk.now_ms + 1_000)
+}

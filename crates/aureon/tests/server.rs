@@ -1,0 +1,601 @@
+//! The server over real sockets: what a kernel does that a simulation only imitates.
+//!
+//! Every server listens on port 0 of loopback or on a Unix socket, and is drained at the end of
+//! its test; a drain that does not end fails it. Nothing waits by sleeping: reads have time-outs
+//! and threads meet over channels.
+
+use aureon::{
+    Address, Body, BodyReader, Limits, Method, Request, Response, Router, Running, Server,
+};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Long enough for a loaded machine, short enough to fail.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Served {
+    running: Option<Running>,
+    address: SocketAddr,
+}
+
+impl Served {
+    fn new(router: Router) -> Served {
+        Served::with(router, Limits::DEFAULT, 2)
+    }
+
+    fn with(router: Router, limits: Limits, workers: usize) -> Served {
+        let server = Server::new(router.build().unwrap())
+            .limits(limits)
+            .workers(workers);
+        let running = server.listen("127.0.0.1:0").unwrap().start().unwrap();
+        let Address::Ip(address) = running.addresses()[0].clone() else {
+            panic!("not TCP")
+        };
+        Served {
+            running: Some(running),
+            address,
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// One request on a connection of its own; the whole answer.
+    fn ask(&self, request: &str) -> String {
+        let mut stream = self.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        read_to_end(&mut stream)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        running.stopper().drain();
+        let began = Instant::now();
+        running.join().unwrap();
+        assert!(
+            began.elapsed() < PATIENCE,
+            "the drain took {:?}",
+            began.elapsed()
+        );
+    }
+}
+
+fn read_to_end(stream: &mut impl Read) -> String {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Reads one answer with a Content-Length.
+fn read_answer(stream: &mut impl Read) -> (String, Vec<u8>) {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Content-Length: "));
+    let mut body = vec![0; length.map_or(0, |text| text.parse().unwrap())];
+    stream.read_exact(&mut body).unwrap();
+    (head, body)
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const GET_CLOSE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+fn hello() -> Router {
+    let mut router = Router::new();
+    router.get("/", |_: &Request<'_>| "hello");
+    router
+}
+
+#[test]
+fn keeps_a_connection_alive_and_answers_a_pipeline_in_order() {
+    let mut router = hello();
+    router.get("/{n}", |request: &Request<'_>| {
+        request.param("n").unwrap_or_default().to_owned()
+    });
+    let served = Served::new(router);
+    let mut stream = served.connect();
+    for _ in 0..3 {
+        stream.write_all(GET.as_bytes()).unwrap();
+        assert_eq!(read_answer(&mut stream).1, b"hello");
+    }
+    let pipeline: String = (0..500)
+        .map(|n| format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n"))
+        .collect();
+    stream.write_all(pipeline.as_bytes()).unwrap();
+    for n in 0..500 {
+        assert_eq!(read_answer(&mut stream).1, n.to_string().into_bytes());
+    }
+}
+
+#[test]
+fn a_thousand_slow_clients_delay_nobody() {
+    let served = Served::new(hello());
+    let slow: Vec<TcpStream> = (0..1_000)
+        .map(|n| {
+            let mut stream = served.connect();
+            let part = if n % 2 == 0 {
+                "GET / HT"
+            } else {
+                "POST / HTTP/1.1\r\nHost: a\r\n"
+            };
+            stream.write_all(part.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let began = Instant::now();
+    for _ in 0..50 {
+        assert!(served.ask(GET_CLOSE).ends_with("hello"));
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    drop(slow);
+}
+
+#[test]
+fn a_half_closed_peer_still_gets_its_answer() {
+    let served = Served::new(hello());
+    let mut stream = served.connect();
+    stream.write_all(GET.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert!(read_to_end(&mut stream).ends_with("hello"));
+    // A request whose end will not come is dropped without an answer.
+    let mut stream = served.connect();
+    stream.write_all(b"GET / HTTP/1.1\r\nHo").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&mut stream), "");
+}
+
+#[test]
+fn survives_connections_that_are_reset_at_once() {
+    let served = Served::new(hello());
+    for n in 0..500 {
+        let mut stream = served.connect();
+        if n % 3 == 0 {
+            stream.write_all(GET.as_bytes()).unwrap();
+        }
+        // Closing with an answer unread, or before any word, resets.
+        drop(stream);
+    }
+    assert!(served.ask(GET_CLOSE).ends_with("hello"));
+}
+
+#[test]
+fn a_refused_peer_that_keeps_sending_still_reads_the_refusal() {
+    let served = Served::new(hello());
+    let mut stream = served.connect();
+    let flood = vec![b'x'; 100_000];
+    stream.write_all(b"BROKEN\r\n\r\n").unwrap();
+    stream.write_all(&flood).unwrap();
+    assert!(read_to_end(&mut stream).starts_with("HTTP/1.1 400 Bad Request\r\n"));
+}
+
+#[test]
+fn listens_on_ipv6_and_unix_and_inherited_sockets() {
+    let path = std::env::temp_dir().join(format!("aureon-server-{}.sock", std::process::id()));
+    // A socket file that nobody listens on any more is in the way.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let inherited = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let inherited_address = inherited.local_addr().unwrap();
+    let descriptor = u32::try_from(inherited.into_raw_fd()).unwrap();
+    let running = Server::new(hello().build().unwrap())
+        .workers(2)
+        .listen("[::1]:0")
+        .unwrap()
+        .listen(&format!("unix:{}", path.display()))
+        .unwrap()
+        .listen_inherited(descriptor)
+        .unwrap()
+        .start()
+        .unwrap();
+    let Address::Ip(v6) = running.addresses()[0].clone() else {
+        panic!("not TCP")
+    };
+    for _ in 0..20 {
+        for mut stream in [
+            TcpStream::connect(v6),
+            TcpStream::connect(inherited_address),
+        ]
+        .map(Result::unwrap)
+        {
+            stream.write_all(GET_CLOSE.as_bytes()).unwrap();
+            assert!(read_to_end(&mut stream).ends_with("hello"));
+        }
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.write_all(GET_CLOSE.as_bytes()).unwrap();
+        assert!(read_to_end(&mut stream).ends_with("hello"));
+    }
+    running.stopper().drain();
+    running.join().unwrap();
+    assert!(!path.exists(), "the socket file is left");
+}
+
+fn error_of(address: &str) -> String {
+    let server = Server::new(hello().build().unwrap());
+    server
+        .listen(address)
+        .err()
+        .expect("a bind that fails")
+        .to_string()
+}
+
+#[test]
+fn a_bind_error_names_address_and_cause() {
+    let served = Served::new(hello());
+    let address = served.address.to_string();
+    let taken = error_of(&address);
+    assert!(
+        taken.contains(&address) && taken.contains("in use"),
+        "{taken}"
+    );
+    assert!(error_of("192.0.2.1:80").contains("192.0.2.1:80"));
+    assert!(error_of("127.0.0.1").contains("127.0.0.1"));
+    assert!(error_of("127.0.0.1:99999").contains("127.0.0.1:99999"));
+    assert!(error_of("unix:/no/such/folder/x").contains("/no/such/folder/x"));
+    let server = Server::new(hello().build().unwrap());
+    assert!(
+        server
+            .listen_inherited(9_999)
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("9999")
+    );
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let server = Server::new(hello().build().unwrap());
+    let number = u32::try_from(file.as_raw_fd()).unwrap();
+    assert!(server.listen_inherited(number).is_err());
+    assert!(Server::new(hello().build().unwrap()).start().is_err());
+}
+
+/// A blocking route that says when it has begun and waits to be let go.
+fn gated() -> (Router, Receiver<()>, Sender<()>) {
+    let (begun, has_begun) = channel();
+    let (let_go, gate) = channel::<()>();
+    let gate = Mutex::new((begun, gate));
+    let mut router = hello();
+    router.blocking(Method::Get, "/gated", move |_: &Request<'_>| {
+        let gate = gate.lock().unwrap();
+        gate.0.send(()).unwrap();
+        gate.1.recv().unwrap();
+        "through"
+    });
+    (router, has_begun, let_go)
+}
+
+const GATED: &str = "GET /gated HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn a_blocking_handler_blocks_nobody_and_its_pipeline_waits() {
+    let (router, has_begun, let_go) = gated();
+    let served = Served::with(router, Limits::DEFAULT, 1);
+    let mut stream = served.connect();
+    stream
+        .write_all(format!("{GATED}{GET}").as_bytes())
+        .unwrap();
+    has_begun.recv_timeout(PATIENCE).unwrap();
+    assert!(served.ask(GET_CLOSE).ends_with("hello"));
+    let_go.send(()).unwrap();
+    assert_eq!(read_answer(&mut stream).1, b"through");
+    assert_eq!(read_answer(&mut stream).1, b"hello");
+}
+
+#[test]
+fn a_full_pool_answers_503_with_retry_after() {
+    let (router, has_begun, let_go) = gated();
+    let limits = Limits {
+        pool_threads_max: 1,
+        pool_queue_max: 1,
+        ..Limits::DEFAULT
+    };
+    let served = Served::with(router, limits, 1);
+    let mut first = served.connect();
+    first.write_all(GATED.as_bytes()).unwrap();
+    has_begun.recv_timeout(PATIENCE).unwrap();
+    let mut second = served.connect();
+    second.write_all(GATED.as_bytes()).unwrap();
+    // Both connections are the one worker's: an answer behind proves that the second was read.
+    assert!(served.ask(GET_CLOSE).ends_with("hello"));
+    let third = served.ask("GET /gated HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert!(
+        third.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+        "{third}"
+    );
+    assert!(third.contains("Retry-After: 1\r\n"));
+    for _ in 0..2 {
+        let_go.send(()).unwrap();
+    }
+    assert_eq!(read_answer(&mut first).1, b"through");
+    assert_eq!(read_answer(&mut second).1, b"through");
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_given_up() {
+    let (router, has_begun, let_go) = gated();
+    let served = Served::with(
+        router,
+        Limits {
+            answer_timeout_ms: 300,
+            ..Limits::DEFAULT
+        },
+        1,
+    );
+    let mut stream = served.connect();
+    stream.write_all(GATED.as_bytes()).unwrap();
+    has_begun.recv_timeout(PATIENCE).unwrap();
+    let text = read_to_end(&mut stream);
+    assert!(
+        text.starts_with("HTTP/1.1 503 ") && text.contains("Connection: close"),
+        "{text}"
+    );
+    let_go.send(()).unwrap();
+    assert!(served.ask(GET_CLOSE).ends_with("hello"));
+}
+
+#[test]
+fn a_late_answer_comes_from_any_thread() {
+    let mut router = hello();
+    router.get("/late", |_: &Request<'_>| {
+        let (responder, response) = Response::later();
+        std::thread::spawn(move || responder.send(Response::text("late")));
+        response
+    });
+    router.get("/dropped", |_: &Request<'_>| Response::later().1);
+    let served = Served::new(router);
+    let mut stream = served.connect();
+    for _ in 0..50 {
+        stream
+            .write_all(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        assert_eq!(read_answer(&mut stream).1, b"late");
+    }
+    stream
+        .write_all(b"GET /dropped HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    assert!(read_answer(&mut stream).0.starts_with("HTTP/1.1 500 "));
+}
+
+#[test]
+fn a_stream_is_chunked_and_waits_for_its_reader() {
+    let written = Arc::new(Mutex::new(0usize));
+    let counter = Arc::clone(&written);
+    let mut router = Router::new();
+    router.get("/stream", move |_: &Request<'_>| {
+        let counter = Arc::clone(&counter);
+        Response::stream("text/plain", move |out| {
+            for _ in 0..4_000 {
+                out.write_all(&[b'x'; 4_096])?;
+                *counter.lock().unwrap() += 4_096;
+            }
+            Ok(())
+        })
+    });
+    let served = Served::new(router);
+    let mut stream = served.connect();
+    stream
+        .write_all(b"GET /stream HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut first = [0; 1];
+    stream.read_exact(&mut first).unwrap();
+    let text = read_to_end(&mut stream);
+    assert!(text.contains("Transfer-Encoding: chunked\r\n"));
+    assert!(text.ends_with("0\r\n\r\n"));
+    let x = text
+        .split_once("\r\n\r\n")
+        .unwrap()
+        .1
+        .bytes()
+        .filter(|byte| *byte == b'x')
+        .count();
+    assert_eq!(x, 4_000 * 4_096);
+    assert_eq!(*written.lock().unwrap(), 4_000 * 4_096);
+}
+
+#[test]
+fn a_stream_that_fails_is_cut_and_not_ended() {
+    let mut router = Router::new();
+    router.get("/", |_: &Request<'_>| {
+        Response::stream("text/plain", |out| {
+            out.write_all(b"half")?;
+            Err(std::io::Error::other("meant to"))
+        })
+    });
+    let served = Served::new(router);
+    let mut stream = served.connect();
+    stream.write_all(GET.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    // The connection is reset, or closed before the last chunk: never a whole body.
+    let _ = stream.read_to_end(&mut bytes);
+    assert!(!bytes.ends_with(b"0\r\n\r\n"));
+}
+
+#[test]
+fn an_upload_is_read_as_it_comes_and_holds_its_sender_back() {
+    let mut router = Router::new();
+    router.upload(
+        Method::Put,
+        "/up",
+        |_: &Request<'_>, body: &mut BodyReader| {
+            let (mut sum, mut buffer) = (0usize, [0; 10_000]);
+            loop {
+                match body.read(&mut buffer) {
+                    Ok(0) => return sum.to_string(),
+                    Ok(len) => sum += len,
+                    Err(error) => return error.to_string(),
+                }
+            }
+        },
+    );
+    let served = Served::new(router);
+    let mut stream = served.connect();
+    let size = 5_000_000;
+    let head = format!("PUT /up HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&vec![b'x'; size]).unwrap();
+    assert_eq!(read_answer(&mut stream).1, size.to_string().into_bytes());
+    // Chunked, with 100-continue, on the same connection.
+    stream
+        .write_all(b"PUT /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
+        .unwrap();
+    assert!(
+        read_answer(&mut stream)
+            .0
+            .starts_with("HTTP/1.1 100 Continue\r\n")
+    );
+    for _ in 0..300 {
+        stream.write_all(b"1000\r\n").unwrap();
+        stream.write_all(&[b'x'; 0x1000]).unwrap();
+        stream.write_all(b"\r\n").unwrap();
+    }
+    stream.write_all(b"0\r\nX-Sum: 1\r\n\r\n").unwrap();
+    assert_eq!(
+        read_answer(&mut stream).1,
+        (300 * 0x1000).to_string().into_bytes()
+    );
+    // An upload without a body is an empty one.
+    stream
+        .write_all(b"PUT /up HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        .unwrap();
+    assert_eq!(read_answer(&mut stream).1, b"0");
+}
+
+#[test]
+fn a_large_file_and_large_bytes_arrive_whole_through_a_slow_reader() {
+    let bytes: Vec<u8> = (0..6_000_000u32).map(|n| (n % 251) as u8).collect();
+    let path = std::env::temp_dir().join(format!("aureon-large-{}", std::process::id()));
+    std::fs::write(&path, &bytes).unwrap();
+    let file = Arc::new(std::fs::File::open(&path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    let mut router = Router::new();
+    router.get("/file", move |_: &Request<'_>| {
+        let range = aureon::FileRange {
+            file: Arc::clone(&file),
+            start: 0,
+            len: 6_000_000,
+        };
+        Response::bytes("application/octet-stream", Body::File(range))
+    });
+    let shared = bytes.clone();
+    router.get("/bytes", move |_: &Request<'_>| {
+        Response::bytes("application/octet-stream", shared.clone())
+    });
+    let served = Served::new(router);
+    for path in ["/file", "/bytes"] {
+        let mut stream = served.connect();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        // Three in a pipeline: each must begin where the one before has ended.
+        stream.write_all(request.repeat(3).as_bytes()).unwrap();
+        for _ in 0..3 {
+            let (head, body) = read_answer(&mut stream);
+            assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+            assert!(body == bytes, "{path} is not what was written");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_became_shorter_ends_the_connection() {
+    let path = std::env::temp_dir().join(format!("aureon-short-{}", std::process::id()));
+    std::fs::write(&path, b"only this").unwrap();
+    let file = Arc::new(std::fs::File::open(&path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    let mut router = hello();
+    router.get("/file", move |_: &Request<'_>| {
+        let range = aureon::FileRange {
+            file: Arc::clone(&file),
+            start: 0,
+            len: 50_000,
+        };
+        Response::bytes("text/plain", Body::File(range))
+    });
+    let served = Served::new(router);
+    let mut stream = served.connect();
+    stream
+        .write_all(b"GET /file HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    assert!(bytes.len() < 50_000);
+    assert!(served.ask(GET_CLOSE).ends_with("hello"));
+}
+
+#[test]
+fn a_panicking_handler_is_a_500_and_the_server_lives_on() {
+    let mut router = hello();
+    router.get("/panic", |_: &Request<'_>| -> &'static str {
+        panic!("meant to")
+    });
+    router.blocking(Method::Get, "/pool", |_: &Request<'_>| -> &'static str {
+        panic!("meant to")
+    });
+    let served = Served::with(router, Limits::DEFAULT, 1);
+    let mut stream = served.connect();
+    for path in ["/panic", "/pool", "/panic"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let (head, body) = read_answer(&mut stream);
+        assert!(head.starts_with("HTTP/1.1 500 "), "{head}");
+        assert!(!String::from_utf8_lossy(&body).contains("meant to"));
+    }
+    stream.write_all(GET.as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut stream).1, b"hello");
+}
+
+#[test]
+fn a_drain_waits_for_running_handlers_and_tells_them_apart_from_idle_ones() {
+    let (router, has_begun, let_go) = gated();
+    let mut served = Served::with(router, Limits::DEFAULT, 2);
+    let mut idle = served.connect();
+    idle.write_all(GET.as_bytes()).unwrap();
+    read_answer(&mut idle);
+    let mut busy = served.connect();
+    busy.write_all(GATED.as_bytes()).unwrap();
+    has_begun.recv_timeout(PATIENCE).unwrap();
+    let running = served.running.take().unwrap();
+    running.stopper().drain();
+    assert_eq!(read_to_end(&mut idle), "");
+    assert!(
+        TcpStream::connect(served.address).is_err(),
+        "a draining server accepts"
+    );
+    let_go.send(()).unwrap();
+    let (head, body) = read_answer(&mut busy);
+    assert!(head.contains("Connection: close\r\n"), "{head}");
+    assert_eq!(body, b"through");
+    running.join().unwrap();
+}
+
+#[test]
+fn a_halt_ends_at_once() {
+    let (router, has_begun, let_go) = gated();
+    let mut served = Served::with(router, Limits::DEFAULT, 2);
+    let mut busy = served.connect();
+    busy.write_all(GATED.as_bytes()).unwrap();
+    has_begun.recv_timeout(PATIENCE).unwrap();
+    let running = served.running.take().unwrap();
+    let stopper = running.stopper();
+    stopper.drain();
+    stopper.halt();
+    running.join().unwrap();
+    let_go.send(()).unwrap();
+}

@@ -4,6 +4,9 @@
 //! its test; a drain that does not end fails it. Nothing waits by sleeping: reads have time-outs
 //! and threads meet over channels.
 
+// Helpers of tests may fail as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use aureon::{
     Address, Body, BodyReader, Limits, Method, Request, Response, Router, Running, Server,
 };

@@ -5,6 +5,9 @@
 //! connection lives; nothing is answered that was not asked; and at the end nothing is open.
 //! `SEED=n cargo test --test sim` replays one.
 
+// Helpers of tests may fail as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use aureon::server::sim::Simulation;
 use aureon::sys::sim::{Faults, Random};
 use aureon::{App, Body, Limits, Request, Response, Router};
@@ -57,10 +60,7 @@ struct Answer {
 /// Parses as many whole answers as there are; the rest is what is left.
 fn answers(mut bytes: &[u8], heads_only: &mut VecDeque<bool>) -> (Vec<Answer>, usize) {
     let mut found = Vec::new();
-    loop {
-        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
-            break;
-        };
+    while let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
         let head = std::str::from_utf8(&bytes[..end]).unwrap();
         let status: u16 = head[9..12].parse().unwrap();
         if status == 100 {
@@ -69,7 +69,7 @@ fn answers(mut bytes: &[u8], heads_only: &mut VecDeque<bool>) -> (Vec<Answer>, u
         }
         let field = |name: &str| {
             head.lines()
-                .find_map(|line| line.strip_prefix(name).map(|value| value.trim()))
+                .find_map(|line| line.strip_prefix(name).map(str::trim))
         };
         let head_only = heads_only.front().copied().unwrap_or(false);
         let length: usize = field("Content-Length:").map_or(0, |text| text.parse().unwrap());

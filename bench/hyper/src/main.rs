@@ -26,26 +26,46 @@ async fn answer(
         let text = Bytes::from_static(b"Hello, World!");
         (StatusCode::OK, "text/plain; charset=utf-8", text)
     } else if path.contains("..") {
-        (StatusCode::NOT_FOUND, "text/plain; charset=utf-8", Bytes::new())
+        (
+            StatusCode::NOT_FOUND,
+            "text/plain; charset=utf-8",
+            Bytes::new(),
+        )
     } else {
         match tokio::fs::read(root.join(path.trim_start_matches('/'))).await {
-            Ok(bytes) => (StatusCode::OK, "application/octet-stream", Bytes::from(bytes)),
-            Err(_) => (StatusCode::NOT_FOUND, "text/plain; charset=utf-8", Bytes::new()),
+            Ok(bytes) => (
+                StatusCode::OK,
+                "application/octet-stream",
+                Bytes::from(bytes),
+            ),
+            Err(_) => (
+                StatusCode::NOT_FOUND,
+                "text/plain; charset=utf-8",
+                Bytes::new(),
+            ),
         }
     };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     Ok(response)
 }
 
 fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let Some(address) = arguments.next() else {
-        return Err(std::io::Error::other("usage: hyper-peer ADDRESS:PORT [DIR]"));
+        return Err(std::io::Error::other(
+            "usage: hyper-peer ADDRESS:PORT [DIR]",
+        ));
     };
-    let root = Arc::new(PathBuf::from(arguments.next().unwrap_or_else(|| ".".into())));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let root = Arc::new(PathBuf::from(
+        arguments.next().unwrap_or_else(|| ".".into()),
+    ));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async move {
         let listener = TcpListener::bind(address).await?;

@@ -12,14 +12,23 @@ use crate::{Failure, Options};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Ends the server however the attempt went.
-struct Server(Child);
+/// Ends the server however the attempt went, with the processes that it started: a worker that
+/// outlived its master would answer for the next one.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // SAFETY: plain system call; the group was made for this child alone.
+        unsafe { libc::kill(-self.child.id().cast_signed(), libc::SIGKILL) };
         // An already ended process is what is wanted.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.wait();
+        let ended = Instant::now();
+        while TcpStream::connect(self.address).is_ok() && ended.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -49,11 +58,15 @@ fn first_answer(address: &SocketAddr, path: &str) -> std::io::Result<u16> {
 
 fn measure(options: &Options, path: &str) -> Result<f64, Failure> {
     let address = SocketAddr::V4(options.address()?);
+    if TcpStream::connect(address).is_ok() {
+        return Err(format!("somebody else listens on {address}"));
+    }
     let (program, arguments) = options
         .command
         .split_first()
         .ok_or("-- COMMAND is missing")?;
     let mut command = Command::new(program);
+    command.process_group(0);
     command
         .args(arguments)
         .stdin(Stdio::null())
@@ -74,10 +87,10 @@ fn measure(options: &Options, path: &str) -> Result<f64, Failure> {
         }
     }
     let started = Instant::now();
-    let server = command
+    let child = command
         .spawn()
         .map_err(|error| format!("{program}: {error}"))?;
-    let mut server = Server(server);
+    let mut server = Server { child, address };
     loop {
         match first_answer(&address, path) {
             Ok(200) => return Ok(started.elapsed().as_secs_f64() * 1_000.0),
@@ -85,7 +98,7 @@ fn measure(options: &Options, path: &str) -> Result<f64, Failure> {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
             Err(error) => return Err(format!("the first answer: {error}")),
         }
-        if let Ok(Some(status)) = server.0.try_wait() {
+        if let Ok(Some(status)) = server.child.try_wait() {
             return Err(format!("{program} ended before it answered: {status}"));
         }
         if started.elapsed() > PATIENCE {

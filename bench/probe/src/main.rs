@@ -39,7 +39,10 @@ fn main() -> std::io::Result<()> {
         (first.is_err(), look_up(&map, "known"))
     })
     .join();
-    assert!(matches!(caught, Ok((true, 7))), "the panic was not caught: {caught:?}");
+    assert!(
+        matches!(caught, Ok((true, 7))),
+        "the panic was not caught: {caught:?}"
+    );
     assert!(DROPPED.load(Ordering::SeqCst), "no destructor ran");
 
     // A panic that nothing catches must end only its own thread.
@@ -55,7 +58,9 @@ fn main() -> std::io::Result<()> {
         Ok(text)
     });
     listener.accept()?.0.write_all(b"over a socket")?;
-    let received = client.join().map_err(|_| std::io::Error::other("the client panicked"))??;
+    let received = client
+        .join()
+        .map_err(|_| std::io::Error::other("the client panicked"))??;
     println!("caught, dropped, served {received}");
     Ok(())
 }

@@ -22,6 +22,17 @@ impl Coding {
     /// The codings a precompressed sibling may have, best first.
     pub const COMPRESSED: [Coding; 3] = [Coding::Brotli, Coding::Zstandard, Coding::Gzip];
 
+    /// Every coding, best first.
+    pub const ALL: [Coding; 4] = [
+        Coding::Brotli,
+        Coding::Zstandard,
+        Coding::Gzip,
+        Coding::Identity,
+    ];
+
+    /// How many there are.
+    pub const COUNT: usize = Coding::ALL.len();
+
     /// The name in `Content-Encoding`.
     pub fn name(self) -> &'static str {
         match self {
@@ -42,7 +53,8 @@ impl Coding {
         }
     }
 
-    fn index(self) -> usize {
+    /// Its place in [`Coding::ALL`].
+    pub fn index(self) -> usize {
         self as usize
     }
 }
@@ -57,7 +69,7 @@ pub fn choose_coding<'a>(
     accept: impl Iterator<Item = &'a [u8]>,
     available: impl Fn(Coding) -> bool,
 ) -> Coding {
-    let mut named: [Option<Quality>; 4] = [None; 4];
+    let mut named: [Option<Quality>; Coding::COUNT] = [None; Coding::COUNT];
     let mut any = None;
     for element in accept.flat_map(|field| field.split(|byte| *byte == b',')) {
         let Some((name, quality)) = parse_element(element) else {
@@ -87,13 +99,8 @@ fn parse_coding(name: &str) -> Option<Coding> {
     if name.eq_ignore_ascii_case("x-gzip") {
         return Some(Coding::Gzip);
     }
-    let all = [
-        Coding::Brotli,
-        Coding::Zstandard,
-        Coding::Gzip,
-        Coding::Identity,
-    ];
-    all.into_iter()
+    Coding::ALL
+        .into_iter()
         .find(|coding| name.eq_ignore_ascii_case(coding.name()))
 }
 

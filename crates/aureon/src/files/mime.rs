@@ -236,7 +236,6 @@ const TYPES: &[(&str, &str)] = &[
     ("srt", "text/plain; charset=utf-8"),
     ("stl", "model/stl"),
     ("svg", "image/svg+xml"),
-    ("svgz", "image/svg+xml"),
     ("swf", "application/x-shockwave-flash"),
     ("tar", "application/x-tar"),
     ("tgz", "application/gzip"),

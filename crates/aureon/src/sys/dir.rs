@@ -65,6 +65,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        self.kind == Kind::Directory
+    }
+
     /// The facts of an open file: fstat(2), so they cannot be of another one.
     pub fn of(file: &File) -> io::Result<Facts> {
         let metadata = file.metadata()?;
@@ -119,6 +124,7 @@ impl Fault {
             ) => Fault::Missing,
             Some(libc::EACCES | libc::EPERM) => Fault::Denied,
             Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN) => Fault::Exhausted,
+            None if error.kind() == io::ErrorKind::NotFound => Fault::Missing,
             _ => Fault::Broken,
         }
     }
@@ -203,11 +209,16 @@ impl Dir {
         if !self.kernel_resolves {
             return self.walk(path, flags);
         }
-        let path = CString::new(if path.is_empty() { "." } else { path })?;
+        let name = CString::new(if path.is_empty() { "." } else { path })?;
         // EAGAIN: a rename somewhere raced with a `..` in a link; openat2(2) says to try again.
         for _ in 0..limits::FILE_ATTEMPTS_MAX {
-            match open_in_kernel(self.fd.as_fd(), &path, flags) {
-                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+            match open_in_kernel(self.fd.as_fd(), &name, flags) {
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => {}
+                    // A filter that was put on after this directory was opened.
+                    Some(libc::ENOSYS | libc::EPERM) => return self.walk(path, flags),
+                    _ => return Err(error),
+                },
                 opened => return opened,
             }
         }
@@ -572,6 +583,22 @@ mod tests {
             assert!(dir.list("file", 10).is_err());
             assert!(dir.list("up/", 10).is_err());
         }
+    }
+
+    #[test]
+    fn sorts_errors_by_what_can_be_done() {
+        let sorted = |code| Fault::of(&io::Error::from_raw_os_error(code));
+        assert_eq!(sorted(libc::ENOENT), Fault::Missing);
+        assert_eq!(sorted(libc::EXDEV), Fault::Missing);
+        assert_eq!(sorted(libc::EACCES), Fault::Denied);
+        assert_eq!(sorted(libc::EMFILE), Fault::Exhausted);
+        assert_eq!(sorted(libc::ENFILE), Fault::Exhausted);
+        assert_eq!(sorted(libc::EIO), Fault::Broken);
+        assert_eq!(Fault::of(&io::ErrorKind::NotFound.into()), Fault::Missing);
+        assert_eq!(
+            Fault::of(&io::ErrorKind::UnexpectedEof.into()),
+            Fault::Broken
+        );
     }
 
     #[test]

@@ -48,10 +48,17 @@ pub(super) enum Action {
 /// Middleware around an endpoint, outermost first.
 pub(super) type Chain = Arc<[Arc<dyn Middleware>]>;
 
+/// What is demanded of a request's body.
+#[derive(Clone, Copy, Default)]
+pub(super) struct BodyRules {
+    pub(super) limit: Option<u64>,
+    pub(super) length_required: bool,
+}
+
 pub(super) struct Endpoint {
     pub(super) action: Action,
     pub(super) work: Work,
-    pub(super) body_limit: Option<u64>,
+    pub(super) body: BodyRules,
     pub(super) chain: Chain,
     pub(super) info: Arc<RouteInfo>,
 }
@@ -103,7 +110,7 @@ impl Parts {
         self.endpoints.push(Endpoint {
             action,
             work: Work::Inline,
-            body_limit: None,
+            body: BodyRules::default(),
             chain,
             info,
         });
@@ -230,10 +237,16 @@ impl App {
     pub fn body_wanted(&self, found: &Match) -> Option<u64> {
         let endpoint = self.endpoint(found);
         match endpoint.action {
-            Action::Handler(_) => Some(endpoint.body_limit.unwrap_or(self.body_bytes_max)),
-            Action::Upload(_) => Some(endpoint.body_limit.unwrap_or(self.upload_bytes_max)),
+            Action::Handler(_) => Some(endpoint.body.limit.unwrap_or(self.body_bytes_max)),
+            Action::Upload(_) => Some(endpoint.body.limit.unwrap_or(self.upload_bytes_max)),
             _ => None,
         }
+    }
+
+    /// Whether a request that does not state the length of its body is to be refused.
+    #[inline]
+    pub fn length_required(&self, found: &Match) -> bool {
+        self.endpoint(found).body.length_required
     }
 
     /// The template of the route, empty when none matched.

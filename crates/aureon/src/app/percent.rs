@@ -19,7 +19,8 @@ fn escape(bytes: &[u8], at: usize) -> Option<u8> {
 /// Decodes a whole path once, `/` written as an escape becoming `stand_in` so that it is not
 /// taken for a separator.
 ///
-/// Refused: an invalid escape, a NUL however written, and anything that is not UTF-8.
+/// Refused: an invalid escape, a control character however written (a NUL would end the path for
+/// a C function, a line end would start a new line in a log), and anything that is not UTF-8.
 pub(super) fn decode_path(raw: &str, stand_in: u8) -> Result<String, PathInvalid> {
     let bytes = raw.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -29,7 +30,7 @@ pub(super) fn decode_path(raw: &str, stand_in: u8) -> Result<String, PathInvalid
             let decoded = escape(bytes, at).ok_or(PathInvalid)?;
             at += 3;
             match decoded {
-                0 => return Err(PathInvalid),
+                ..=0x1f | 0x7f => return Err(PathInvalid),
                 b'/' => stand_in,
                 other => other,
             }
@@ -39,7 +40,7 @@ pub(super) fn decode_path(raw: &str, stand_in: u8) -> Result<String, PathInvalid
         };
         out.push(decoded);
     }
-    if raw.contains('\0') {
+    if raw.contains(|c: char| c.is_ascii_control()) {
         return Err(PathInvalid);
     }
     String::from_utf8(out).map_err(|_| PathInvalid)
@@ -116,7 +117,8 @@ mod tests {
     #[test]
     fn a_path_that_cannot_be_decoded_is_refused() {
         for raw in [
-            "/%", "/%1", "/%zz", "/%0", "/%00", "/a%00b", "/%ff", "/%c3", "/\0", "/%+1",
+            "/%", "/%1", "/%zz", "/%0", "/%00", "/a%00b", "/%ff", "/%c3", "/\0", "/%+1", "/%0d%0a",
+            "/%7F", "/%1b",
         ] {
             assert_eq!(path(raw), None, "{raw}");
         }

@@ -8,7 +8,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::captures::{RouteInfo, States};
-use super::dispatch::{Action, App, Endpoint, Entry, Handler, Parts, Work};
+use super::dispatch::{Action, App, BodyRules, Endpoint, Entry, Handler, Parts, Work};
 use super::pattern::Pattern;
 use super::table::Table;
 use super::{BodyReader, IntoResponse, Middleware, Request, Response};
@@ -107,9 +107,11 @@ impl Route {
     }
 }
 
-struct BodyLimit {
+/// What is demanded of the request bodies of a path.
+struct BodyRule {
     path: String,
-    bytes: u64,
+    /// The largest body, or `None` for the demand that its length is stated.
+    limit: Option<u64>,
     place: &'static Location<'static>,
 }
 
@@ -130,7 +132,7 @@ struct BodyLimit {
 #[derive(Default)]
 pub struct Router {
     routes: Vec<Route>,
-    body_limits: Vec<BodyLimit>,
+    body_rules: Vec<BodyRule>,
     middleware: Vec<Arc<dyn Middleware>>,
     states: States,
     fallback: Option<(Handler, &'static Location<'static>)>,
@@ -228,12 +230,24 @@ impl Router {
     /// default.
     #[track_caller]
     pub fn body_limit(&mut self, path: &str, bytes: u64) -> &mut Router {
-        let place = Location::caller();
-        self.body_limits.push(BodyLimit {
-            path: String::from(path),
-            bytes,
-            place,
-        });
+        self.body_rule(path, Some(bytes), Location::caller())
+    }
+
+    /// Refuses requests to a path that do not state the length of their body with 411 (RFC 9110
+    /// §15.5.12): for handlers that reserve the room before they begin.
+    #[track_caller]
+    pub fn length_required(&mut self, path: &str) -> &mut Router {
+        self.body_rule(path, None, Location::caller())
+    }
+
+    fn body_rule(
+        &mut self,
+        path: &str,
+        limit: Option<u64>,
+        place: &'static Location<'static>,
+    ) -> &mut Router {
+        let path = String::from(path);
+        self.body_rules.push(BodyRule { path, limit, place });
         self
     }
 
@@ -260,9 +274,9 @@ impl Router {
             route.chain.splice(0..0, inner.middleware.iter().cloned());
             self.routes.push(route);
         }
-        for mut limit in inner.body_limits {
+        for mut limit in inner.body_rules {
             limit.path.insert_str(0, prefix);
-            self.body_limits.push(limit);
+            self.body_rules.push(limit);
         }
         self.states.merge(inner.states);
         self
@@ -345,27 +359,26 @@ impl Router {
         draft.parts.chain = self.middleware.into();
         draft.parts.fallback = self.fallback.map(|(handler, _)| handler);
         let mut table = Table::new();
-        let mut limits: Vec<(BodyLimit, bool)> = self
-            .body_limits
+        let mut rules: Vec<(BodyRule, bool)> = self
+            .body_rules
             .into_iter()
-            .map(|limit| (limit, false))
+            .map(|rule| (rule, false))
             .collect();
         for route in self.routes {
-            let mut bytes = None;
-            for (limit, used) in limits
-                .iter_mut()
-                .filter(|(limit, _)| limit.path == route.path)
-            {
-                bytes = Some(limit.bytes);
+            let mut own = BodyRules::default();
+            for (rule, used) in rules.iter_mut().filter(|(rule, _)| rule.path == route.path) {
+                match rule.limit {
+                    Some(bytes) => own.limit = Some(bytes),
+                    None => own.length_required = true,
+                }
                 *used = true;
             }
-            draft.add(route, bytes, &mut table);
+            draft.add(route, own, &mut table);
         }
-        for (limit, _) in limits.iter().filter(|(_, used)| !used) {
-            let BodyLimit { path, place, .. } = limit;
-            draft.refuse(format!(
-                "the body limit of {path} ({place}) belongs to no route"
-            ));
+        for (rule, _) in rules.iter().filter(|(_, used)| !used) {
+            let BodyRule { path, place, limit } = rule;
+            let what = limit.map_or("the demand for a length", |_| "the body limit");
+            draft.refuse(format!("{what} of {path} ({place}) belongs to no route"));
         }
         if draft.errors.is_empty() {
             Ok(App::new(table, draft.finish()))
@@ -405,7 +418,7 @@ impl Draft {
         self.errors.push(RouteError { message });
     }
 
-    fn add(&mut self, route: Route, body_limit: Option<u64>, table: &mut Table) {
+    fn add(&mut self, route: Route, body: BodyRules, table: &mut Table) {
         let pattern = match Pattern::parse(&route.path) {
             Ok(pattern) => pattern,
             Err(reason) => return self.refuse(format!("{}: {reason}", route.name())),
@@ -445,7 +458,7 @@ impl Draft {
         self.parts.endpoints.push(Endpoint {
             action: route.action,
             work: route.work,
-            body_limit,
+            body,
             chain: chain.into(),
             info: Arc::new(RouteInfo {
                 template: route.path.into(),
@@ -558,6 +571,10 @@ mod tests {
         check(
             |r| _ = r.get("/a", ok).body_limit("/b", 1),
             &["body limit of /b"],
+        );
+        check(
+            |r| _ = r.get("/a", ok).length_required("/c"),
+            &["demand for a length of /c"],
         );
     }
 

@@ -55,6 +55,14 @@ impl Method {
         }
     }
 
+    /// Whether content in a request of this method means anything (RFC 9110 §9.3).
+    pub const fn takes_content(self) -> bool {
+        matches!(
+            self,
+            Method::Post | Method::Put | Method::Patch | Method::Delete
+        )
+    }
+
     /// The method of a token, `None` for one we do not know.
     pub fn from_bytes(token: &[u8]) -> Option<Method> {
         Some(match token {

@@ -496,12 +496,10 @@ impl Parser {
         };
         // RFC 9110 §9.3.1, §9.3.2, §9.3.7, §9.3.8: content in these has no meaning and is what
         // smuggling looks like; the document allows to refuse it.
-        let bare = matches!(
-            self.facts.method,
-            Method::Get | Method::Head | Method::Options | Method::Trace
-        );
         match self.facts.framing {
-            Framing::Length(1..) | Framing::Chunked if bare => Err(Error::ContentUnexpected),
+            Framing::Length(1..) | Framing::Chunked if !self.facts.method.takes_content() => {
+                Err(Error::ContentUnexpected)
+            }
             _ => Ok(()),
         }
     }

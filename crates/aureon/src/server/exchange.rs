@@ -116,6 +116,13 @@ impl<D: Driver> Desk<D> {
             connection.session.close_after();
         }
         let matched = self.shared.app.find(&head);
+        if self.shared.app.length_required(&matched)
+            && head.content_length().is_none()
+            && head.method().takes_content()
+        {
+            self.refuse(connection, Error::LengthRequired);
+            return 0;
+        }
         if self.shared.app.work(&matched) == Work::Upload {
             self.begin_upload(connection, key, head, matched);
             return 0;

@@ -198,3 +198,19 @@ pub const FIELD_BUFFER_BYTES_MAX: usize = 4 * 1024;
 
 /// Bytes of a request id taken over from a client. 64: a UUID has 36, an AWS trace id 35.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// Parts of a multipart body. 256: a form with more fields is a flood.
+pub const MULTIPART_PARTS_MAX: usize = 256;
+
+/// Bytes of a part's head. 4 KiB: three fields, one of them with a file's name.
+pub const MULTIPART_HEAD_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes of the smallest body that is compressed on the fly. 1 KiB: below it the answer fits one
+/// packet either way.
+pub const GZIP_BYTES_MIN: usize = 1024;
+
+/// Bytes of the largest such body. 256 KiB: about 5 ms of the worker's time.
+pub const GZIP_BYTES_MAX: usize = 256 * 1024;
+
+/// Milliseconds that the in-process test client waits for an answer. 10 s.
+pub const CLIENT_TIMEOUT_MS: u64 = 10_000;

@@ -8,12 +8,20 @@
 
 mod body;
 mod captures;
+mod client;
+#[cfg(feature = "gzip")]
+mod compression;
+mod cookies;
+mod cors;
 mod dispatch;
 mod error;
 mod fault;
 mod fields;
+#[cfg(feature = "json")]
+mod json;
 mod later;
 mod middleware;
+mod multipart;
 mod pattern;
 pub mod percent;
 mod pipe;
@@ -21,20 +29,30 @@ mod request;
 mod request_id;
 mod response;
 mod router;
+mod security_headers;
 mod table;
 mod urlencoded;
 
 pub use body::{Body, FileRange, Part, Producer, run_producer};
 pub use captures::Match;
+pub use client::{Answer, Ask, Client};
+#[cfg(feature = "gzip")]
+pub use compression::Compression;
+pub use cookies::{SameSite, SetCookie};
+pub use cors::Cors;
 pub use dispatch::{App, Work};
 pub use error::{Error, IntoResponse};
 pub use fault::Fault;
 pub use fields::prepare_fields;
+#[cfg(feature = "json")]
+pub use json::Json;
 pub use later::{LaterSlot, Responder};
 pub use middleware::Middleware;
+pub use multipart::{FormPart, Multipart};
 pub use pipe::{BodyReader, BodyWriter, Notify, Pipe, PipeReader, PipeWriter, Pull, Push};
 pub use request::{Peer, Request, RequestOwned};
 pub use request_id::{RequestId, RequestIds};
 pub use response::Response;
 pub use router::{Mount, RouteError, RouteErrors, Router};
+pub use security_headers::SecurityHeaders;
 pub use urlencoded::{Form, Pairs};

@@ -14,9 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use crate::json::Object;
-use crate::line::{Form, Line};
-use crate::stamp::write_stamp;
+use crate::line::{Event, Form, Line};
 
 /// Bytes waiting in one lane. 1 MiB: some 4,000 lines, a tenth of a second of a worker at its
 /// limit, hours of one that is not.
@@ -95,8 +93,17 @@ impl AccessLog {
         })
     }
 
-    /// Adds a line to a worker's lane, or counts it as dropped when the lane is full.
+    /// Adds an exchange's line to a worker's lane, or counts it as dropped when that is full.
     pub fn push_line(&self, worker: usize, line: &Line<'_>) {
+        self.push(worker, &|form, out| line.write(form, out));
+    }
+
+    /// Adds an event likewise.
+    pub fn push_event(&self, worker: usize, event: &Event<'_>) {
+        self.push(worker, &|form, out| event.write(form, out));
+    }
+
+    fn push(&self, worker: usize, write: &dyn Fn(Form, &mut Vec<u8>)) {
         // A worker that did not exist at the start shares a lane; the lock allows it.
         let index = worker % self.shared.lanes.len();
         let Some(lane) = self.shared.lanes.get(index) else {
@@ -109,7 +116,7 @@ impl AccessLog {
                 lane.dropped += 1;
                 return;
             }
-            line.write(self.shared.form, &mut lane.bytes);
+            write(self.shared.form, &mut lane.bytes);
             if lane.bytes.len() > LANE_BYTES_MAX {
                 lane.bytes.truncate(before);
                 lane.dropped += 1;
@@ -203,7 +210,13 @@ impl Writer {
         if dropped > 0 {
             found = true;
             let mut line = Vec::new();
-            write_dropped(shared.form, (self.clock)(), dropped, &mut line);
+            let event = Event {
+                unix_ms: (self.clock)(),
+                level: "warn",
+                message: "access log lines dropped",
+                count: ("dropped", dropped),
+            };
+            event.write(shared.form, &mut line);
             self.write(&line);
         }
         found
@@ -228,23 +241,6 @@ impl Writer {
             Err(_) => {}
         }
     }
-}
-
-fn write_dropped(form: Form, unix_ms: u64, dropped: u64, out: &mut Vec<u8>) {
-    let stamp = write_stamp(unix_ms);
-    if form == Form::Json {
-        let mut object = Object::new(out);
-        object.string("ts", stamp);
-        object.string("level", "warn");
-        object.string("message", "access log lines dropped");
-        object.number("dropped", dropped);
-        object.end();
-    } else {
-        out.extend_from_slice(&stamp[11..23]);
-        out.extend_from_slice(b" access log lines dropped: ");
-        crate::json::write_number(out, dropped);
-    }
-    out.push(b'\n');
 }
 
 #[cfg(test)]

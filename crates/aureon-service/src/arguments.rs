@@ -126,11 +126,13 @@ impl Reader {
             }
             Ok(Some(Arg::Long(name))) => ["--", name].concat(),
             Ok(Some(Arg::Short(letter))) => ['-', letter].iter().collect(),
-            // A value stuck to a flag that takes none; the flag itself is done.
+            // The one error `next` knows: a value stuck to a flag that takes none.
             Err(error) => {
-                let place = Place::Flag("aureond".to_owned());
-                self.problems
-                    .push(Problem::new(place, error.to_string(), ""));
+                let flag = match error {
+                    lexopt::Error::UnexpectedValue { option, .. } => option,
+                    _ => "aureond".to_owned(),
+                };
+                self.report(&flag, "this flag takes no value", String::new());
                 return true;
             }
         };
@@ -341,7 +343,10 @@ mod tests {
             parse(&["--json"]).unwrap_err(),
             ["--json: only `check` reports as JSON"]
         );
-        assert_eq!(parse(&["--json=x", "-t"]).unwrap_err().len(), 1);
+        assert_eq!(
+            parse(&["--json=x", "-t"]).unwrap_err(),
+            ["--json: this flag takes no value"]
+        );
     }
 
     #[test]

@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 
 use crate::address::{self, Address};
 use crate::document::{self, Entry, Position, Written};
-use crate::problem::{Place, Problem, nearest};
+use crate::problem::{Place, Problem, nearest, order, quote};
 use crate::settings::{self, Config, SETTINGS};
 use crate::value::{Kind, Value};
 
 /// The file looked for when none is named.
 pub const FILE_NAME: &str = "aureon.toml";
 
-/// Bytes of a configuration file. 1 MiB: a thousand times what all settings need.
-pub const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of a configuration file. 64 KiB: twenty times the example with every setting.
+pub const FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// The variable that names the file, like `--config`.
 pub const FILE_VARIABLE: &str = "AUREON_CONFIG";
@@ -104,7 +104,7 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
         .take(FILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other("larger than 1MiB"));
+        return Err(io::Error::other("larger than 64KiB"));
     }
     Ok(bytes)
 }
@@ -188,7 +188,7 @@ impl Loader {
             self.take_entry(path, entry);
         }
         // Mistakes of grammar and of meaning, in the order of the file.
-        self.problems.sort_by_key(|problem| match problem.place {
+        order(&mut self.problems, |problem| match problem.place {
             Place::File { line, column, .. } => (line, column),
             _ => (0, 0),
         });
@@ -282,7 +282,7 @@ impl Loader {
         match SETTINGS[row].kind.parse_value(text) {
             Ok(value) => self.set(row, place, value),
             Err(expected) => {
-                let found = ["\"", &text.escape_debug().to_string(), "\""].concat();
+                let found = quote(text);
                 let what = wrong_value(SETTINGS[row].key, &found);
                 self.report(place, what, ["expected ", &expected].concat());
             }
@@ -389,7 +389,7 @@ fn accept(kind: &Kind, written: &Written) -> Result<Value, String> {
 
 fn found(written: &Written) -> String {
     match written {
-        Written::Text(text) => ["\"", &text.escape_debug().to_string(), "\""].concat(),
+        Written::Text(text) => quote(text),
         Written::Number(Some(number)) => crate::value::show_digits(*number),
         Written::Number(None) => "a number below zero or beyond 64 bits".to_owned(),
         Written::Bool(true) => "true".to_owned(),

@@ -9,6 +9,8 @@ use toml_parser::decoder::Encoding;
 use toml_parser::parser::{Event, EventKind, RecursionGuard, parse_document};
 use toml_parser::{Expected, ParseError, Source, Span};
 
+use crate::problem::order;
+
 /// A value as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
@@ -250,7 +252,7 @@ impl Reader<'_> {
             .retain(|entry| sound(entry.key_at) && sound(entry.value_at));
         self.mistakes.retain(|mistake| sound(mistake.at));
         self.mistakes.extend(broken);
-        self.mistakes.sort_by_key(|mistake| mistake.at);
+        order(&mut self.mistakes, |mistake| mistake.at);
         // The parser may see one fault from two sides; a place is reported once.
         self.mistakes.dedup_by_key(|mistake| mistake.at);
         (self.entries, self.mistakes)
@@ -332,7 +334,7 @@ impl<'a> Lines<'a> {
         Lines { text }
     }
 
-    // O(n) per question; a file has some dozens of entries and at most a mebibyte.
+    // O(n) per question; a file has some dozens of entries and at most 64 KiB.
     fn locate(&self, offset: usize) -> Position {
         let mut offset = offset.min(self.text.len());
         while !self.text.is_char_boundary(offset) {

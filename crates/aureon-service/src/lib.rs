@@ -1,21 +1,45 @@
 //! AUREON as a daemon: configuration, access log, the API and a site around the engine.
 //!
+//! A backend of one's own is this library plus routes; it has the command line, the settings,
+//! the log and the signals of `aureond`:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     aureon_service::main(|router| {
+//!         router.get("/hello", |_: &aureon::Request<'_>| "Hello");
+//!     })
+//! }
+//! ```
+//!
 //! The modules in reading order: [`value`] and [`settings`] say what can be set; [`document`]
 //! reads the file, [`arguments`] the command line and [`config`] puts them and the environment
 //! together; [`address`] resolves where to listen and [`check`] looks whether it would work;
-//! [`help`] and [`problem`] are what the operator reads. [`access_log`] carries each [`line`]
-//! from the workers to standard output; [`json`] and [`stamp`] write their parts.
+//! [`help`] and [`problem`] are what the operator reads. [`command`] dispatches, [`service`]
+//! serves the [`api`] and the [`site`]. [`observer`] hears of each exchange, [`access_log`]
+//! carries its [`line`] to standard output; [`json`] and [`stamp`] write their parts.
 
 pub mod access_log;
 pub mod address;
+pub mod api;
 pub mod arguments;
 pub mod check;
+pub mod command;
 pub mod config;
 pub mod document;
 pub mod help;
 pub mod json;
 pub mod line;
+pub mod observer;
 pub mod problem;
+pub mod service;
 pub mod settings;
+pub mod site;
 pub mod stamp;
 pub mod value;
+
+pub use service::Service;
+
+/// Runs the command line of this process, with these routes beside the service's own.
+pub fn main(routes: impl FnOnce(&mut aureon::Router)) -> std::process::ExitCode {
+    command::run(std::env::args_os().skip(1).collect(), routes).into()
+}

@@ -25,6 +25,43 @@ pub enum Form {
     Json,
 }
 
+/// Something the server says about itself in the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// When, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// `warn` or `error`.
+    pub level: &'static str,
+    /// What happened.
+    pub message: &'a str,
+    /// How often, under the name this count has in JSON.
+    pub count: (&'static str, u64),
+}
+
+impl Event<'_> {
+    /// Writes the event with its line feed.
+    pub fn write(&self, form: Form, out: &mut Vec<u8>) {
+        let stamp = write_stamp(self.unix_ms);
+        let (name, count) = self.count;
+        if form == Form::Json {
+            let mut object = Object::new(out);
+            object.string("ts", stamp);
+            object.string("level", self.level);
+            object.clipped("message", self.message.as_bytes(), TEXT_BYTES_MAX);
+            object.number(name, count);
+            object.end();
+        } else {
+            out.extend_from_slice(&stamp[11..STAMP_BYTES - 1]);
+            for part in [" ", self.level, ": ", self.message, " (", name, ": "] {
+                write_printable(out, clip(part.as_bytes(), TEXT_BYTES_MAX));
+            }
+            write_number(out, count);
+            out.push(b')');
+        }
+        out.push(b'\n');
+    }
+}
+
 /// What a line says.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
@@ -308,6 +345,24 @@ mod tests {
         assert_eq!(json(&line)["ending"], "peer-gone");
         let pretty = written(&line, Form::Pretty(false));
         assert!(pretty.ends_with("127.0.0.1 peer-gone error in /api/greet: no disk\n"));
+    }
+
+    #[test]
+    fn events_are_lines_too() {
+        let event = Event {
+            unix_ms: 0,
+            level: "warn",
+            message: "full\n",
+            count: ("dropped", 3),
+        };
+        let mut out = Vec::new();
+        event.write(Form::Json, &mut out);
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(json["message"], "full\n");
+        assert_eq!(json["dropped"], 3);
+        out.clear();
+        event.write(Form::Pretty(false), &mut out);
+        assert_eq!(out, b"00:00:00.000 warn: full? (dropped: 3)\n");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::json;
 use crate::value::show_digits;
 
 /// How a run of `aureond` ended.
@@ -109,6 +110,25 @@ pub fn exit_of(problems: &[Problem]) -> Exit {
     if usage { Exit::Usage } else { Exit::Config }
 }
 
+/// Orders by position, stably. Insertion: what it is given is nearly in order and short, and
+/// std's sort would cost 6 KB for each type.
+pub fn order<T>(items: &mut [T], position: impl Fn(&T) -> (u32, u32)) {
+    for end in 1..items.len() {
+        let mut at = end;
+        while at > 0 && position(&items[at - 1]) > position(&items[at]) {
+            items.swap(at - 1, at);
+            at -= 1;
+        }
+    }
+}
+
+/// A text in quotes on one line, whatever is in it.
+pub fn quote(text: &str) -> String {
+    let mut out = Vec::new();
+    json::write_string(&mut out, text.as_bytes());
+    String::from_utf8(out).unwrap_or_default()
+}
+
 /// The known word nearest to `word`, if one is near enough to have been meant: at most a third
 /// of its letters wrong, and at least one allowed.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
@@ -163,6 +183,14 @@ mod tests {
         assert_eq!(find("prot"), Some("port"), "a swap is one mistake");
         assert_eq!(find("workers"), None);
         assert_eq!(find(&"x".repeat(1000)), None);
+    }
+
+    #[test]
+    fn orders_stably_and_quotes_on_one_line() {
+        let mut items = [((2, 1), 'a'), ((1, 9), 'b'), ((2, 1), 'c'), ((1, 2), 'd')];
+        order(&mut items, |item| item.0);
+        assert_eq!(items.map(|item| item.1), ['d', 'b', 'a', 'c']);
+        assert_eq!(quote("a\"\n\u{1b}"), r#""a\"\n\u001b""#);
     }
 
     #[test]

@@ -165,7 +165,7 @@ pub const SETTINGS: &[Setting] = &[
     setting! { "message", None, Kind::Text(1_024), Text, message,
     "Text of /api/status and /api/message" },
     setting! { "cors_origin", None, Kind::Text(256), Text, cors_origin,
-    "Web site that may read the API; * any, none no" },
+    "Web sites that may read the API; * any, none no" },
     setting! { "listing", None, Kind::Bool, Bool, listing,
     "List directories that have no index.html" },
     setting! { "spa", None, Kind::Bool, Bool, spa,

@@ -1,0 +1,132 @@
+//! What the engine tells, turned into lines of the access log.
+//!
+//! Runs on the workers: it picks the fields that may be logged and hands them to the lane of
+//! that worker. Health checks are left out unless asked for. Troubles of the machine come in
+//! floods (no descriptors left), so a second has one line and the count of what it stands for.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aureon::app::Peer;
+use aureon::server::{Ending, Exchange, Observer};
+
+use crate::access_log::AccessLog;
+use crate::api::HEALTH_PATH;
+use crate::line::{Event, Line};
+
+/// Milliseconds between two lines about troubles of the machine.
+const TROUBLE_INTERVAL_MS: u64 = 1_000;
+
+/// Writes the access log.
+pub struct LogObserver {
+    log: AccessLog,
+    exchanges: bool,
+    health: bool,
+    trouble_next_ms: AtomicU64,
+    troubles: AtomicU64,
+}
+
+impl LogObserver {
+    /// `exchanges`: whether all are logged, or only those in which a handler failed. `health`:
+    /// whether health checks are among them.
+    pub fn new(log: AccessLog, exchanges: bool, health: bool) -> LogObserver {
+        LogObserver {
+            log,
+            exchanges,
+            health,
+            trouble_next_ms: AtomicU64::new(0),
+            troubles: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Milliseconds since 1970; a clock before that says 0.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Observer for LogObserver {
+    fn on_exchange(&self, exchange: &Exchange<'_, '_>) {
+        let wanted = self.exchanges && (self.health || exchange.route != HEALTH_PATH);
+        if !wanted && exchange.fault.is_none() {
+            return;
+        }
+        let request = exchange.request;
+        let line = Line {
+            unix_ms: now_ms(),
+            method: request.method().as_str(),
+            path: request.path(),
+            status: exchange.status.code(),
+            bytes: exchange.bytes,
+            duration_us: exchange.duration_us,
+            client: request.peer().address().map(|address| address.ip()),
+            host: request.host().unwrap_or_default().as_bytes(),
+            user_agent: request.field("user-agent").unwrap_or_default(),
+            request_id: request.id().unwrap_or_default(),
+            route: exchange.route,
+            ending: match exchange.ending {
+                Ending::Complete => None,
+                other => Some(other.name()),
+            },
+            fault: exchange
+                .fault
+                .map(|fault| (fault.message(), fault.is_panic())),
+        };
+        self.log.push_line(exchange.worker, &line);
+    }
+
+    fn on_refusal(&self, worker: usize, peer: Peer, error: aureon::http::Error) {
+        if !self.exchanges {
+            return;
+        }
+        // What could not be read has no method, path or length that would mean anything.
+        let line = Line {
+            unix_ms: now_ms(),
+            method: "",
+            path: "",
+            status: error.status().code(),
+            bytes: 0,
+            duration_us: 0,
+            client: peer.address().map(|address| address.ip()),
+            host: b"",
+            user_agent: b"",
+            request_id: "",
+            route: "",
+            ending: Some(error.name()),
+            fault: None,
+        };
+        self.log.push_line(worker, &line);
+    }
+
+    fn on_trouble(&self, worker: usize, what: &'static str, error: &io::Error) {
+        self.troubles.fetch_add(1, Ordering::Relaxed);
+        let now = now_ms();
+        let next = self.trouble_next_ms.load(Ordering::Relaxed);
+        let taken = now >= next
+            && self
+                .trouble_next_ms
+                .compare_exchange(
+                    next,
+                    now + TROUBLE_INTERVAL_MS,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                )
+                .is_ok();
+        if !taken {
+            return;
+        }
+        let message = [what, ": ", &error.to_string()].concat();
+        let count = ("times", self.troubles.swap(0, Ordering::Relaxed));
+        let event = Event {
+            unix_ms: now,
+            level: "error",
+            message: &message,
+            count,
+        };
+        self.log.push_event(worker, &event);
+    }
+}

@@ -11,6 +11,7 @@
 
 mod transcript;
 
+use aureon::http::write::Preamble;
 use aureon::http::{
     BodyEvent, Delimiter, Error, HeadEvent, Method, Outcome, Reply, Scratch, Session, Status,
     parse_head,
@@ -19,7 +20,7 @@ use aureon::limits::Limits;
 use std::collections::{BTreeMap, BTreeSet};
 use transcript::{Answer, Case, Expected, Fate};
 
-const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+const SECONDS: u64 = 784_111_777;
 
 /// What a connection showed: the same words as an answer block has.
 #[derive(Debug, PartialEq, Eq)]
@@ -215,7 +216,7 @@ impl<'c> Peer<'c> {
         let status = self.planned().and_then(Status::new).unwrap_or(Status::OK);
         let reply = Reply {
             status,
-            date: DATE,
+            preamble: &Preamble::new(SECONDS),
             prepared: b"",
             fields: b"",
             length: Some(1),
@@ -241,7 +242,8 @@ impl<'c> Peer<'c> {
 
     fn refuse(&mut self, error: Error) {
         let mut out = Vec::new();
-        self.session.refuse(&mut out, error, DATE);
+        self.session
+            .refuse(&mut out, error, &Preamble::new(SECONDS));
         self.errors.push(error);
         self.closed = true;
         if out.is_empty() {

@@ -182,13 +182,16 @@ impl App {
     /// The endpoint of a request. A path without captures costs one lookup.
     #[inline]
     pub fn find(&self, head: &Head<'_>) -> Match {
-        self.find_path(head.method(), head.path())
+        match self.table.find_static(head.path_bytes()) {
+            Some(entry) => Match::without_captures(self.endpoint_of(entry, head.method())),
+            None => self.find_captures(head.method(), head.path()),
+        }
     }
 
     /// Like [`App::find`], from the method and the raw path.
     #[inline]
     pub fn find_path(&self, method: Method, path: &str) -> Match {
-        match self.table.find_static(path) {
+        match self.table.find_static(path.as_bytes()) {
             Some(entry) => Match::without_captures(self.endpoint_of(entry, method)),
             None => self.find_captures(method, path),
         }

@@ -19,11 +19,11 @@ struct Words {
     len: usize,
 }
 
-fn hash(text: &str) -> u64 {
+fn hash(text: &[u8]) -> u64 {
     // The odd constant of Fibonacci hashing, 2^64 divided by the golden ratio.
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut value = text.len() as u64;
-    let mut chunks = text.as_bytes().chunks_exact(8);
+    let mut chunks = text.chunks_exact(8);
     for chunk in &mut chunks {
         let mut word = [0; 8];
         word.copy_from_slice(chunk);
@@ -38,7 +38,7 @@ fn hash(text: &str) -> u64 {
 
 impl Words {
     #[inline]
-    fn get(&self, text: &str) -> Option<u32> {
+    fn get(&self, text: &[u8]) -> Option<u32> {
         if self.slots.is_empty() {
             return None;
         }
@@ -46,7 +46,7 @@ impl Words {
         let mut at = hash(text) as usize & mask;
         // Ends: half of the slots are empty.
         while let Some((word, value)) = self.slots.get(at)?.as_ref() {
-            if **word == *text {
+            if word.as_bytes() == text {
                 return Some(*value);
             }
             at = (at + 1) & mask;
@@ -72,7 +72,7 @@ impl Words {
 
     fn place(&mut self, text: Box<str>, value: u32) {
         let mask = self.slots.len() - 1;
-        let mut at = hash(&text) as usize & mask;
+        let mut at = hash(text.as_bytes()) as usize & mask;
         while self.slots[at].is_some() {
             at = (at + 1) & mask;
         }
@@ -120,7 +120,7 @@ impl Table {
                         child as usize
                     }
                 },
-                Segment::Static(text) => match self.nodes[node].words.get(text) {
+                Segment::Static(text) => match self.nodes[node].words.get(text.as_bytes()) {
                     Some(child) => child as usize,
                     None => {
                         let child = self.grow();
@@ -149,7 +149,7 @@ impl Table {
 
     /// The entry of a path without captures, in one lookup. Such an entry beats all others.
     #[inline]
-    pub(super) fn find_static(&self, path: &str) -> Option<u32> {
+    pub(super) fn find_static(&self, path: &[u8]) -> Option<u32> {
         self.statics.get(path)
     }
 
@@ -171,7 +171,7 @@ impl Table {
             .position(|byte| byte == b'/')
             .map_or(path.len(), |at| start + at);
         let segment = path.get(start..end)?;
-        if let Some(child) = node.words.get(segment)
+        if let Some(child) = node.words.get(segment.as_bytes())
             && let Some(entry) = self.down(child, path, end, spans)
         {
             return Some(entry);
@@ -221,7 +221,7 @@ mod tests {
                 found,
                 "{path} {order:?}"
             );
-            if let Some(entry) = table.find_static(path) {
+            if let Some(entry) = table.find_static(path.as_bytes()) {
                 assert_eq!(found, Some((entry as usize, &[][..])));
             }
         }
@@ -271,10 +271,13 @@ mod tests {
             words.insert(format!("/route/number/{number}").into(), number);
         }
         for number in 0..5_000u32 {
-            assert_eq!(words.get(&format!("/route/number/{number}")), Some(number));
+            assert_eq!(
+                words.get(format!("/route/number/{number}").as_bytes()),
+                Some(number)
+            );
         }
-        assert_eq!(words.get("/route/number/5000"), None);
-        assert_eq!(words.get(""), None);
+        assert_eq!(words.get(b"/route/number/5000"), None);
+        assert_eq!(words.get(b""), None);
     }
 
     #[test]

@@ -8,10 +8,13 @@ use super::{Error, scan};
 /// Leaves out the optional white space around a value (RFC 9110 §5.5).
 #[inline]
 pub(super) fn trimmed(window: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
-    while start < end && matches!(window[start], b' ' | b'\t') {
+    let mut value = window.get(start..end).unwrap_or_default();
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
         start += 1;
     }
-    while end > start && matches!(window[end - 1], b' ' | b'\t') {
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
         end -= 1;
     }
     (start, end)
@@ -19,7 +22,18 @@ pub(super) fn trimmed(window: &[u8], mut start: usize, mut end: usize) -> (usize
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2). Stricter than the document, which has a use for an
 /// empty Host that no HTTP client on a socket has.
+#[inline]
 pub(super) fn check_host(value: &[u8]) -> Result<(), Error> {
+    // Nearly every Host is a plain name: one scan settles it.
+    match scan::name_len(value) {
+        0 => check_rare_host(value),
+        len if len == value.len() => Ok(()),
+        _ => check_rare_host(value),
+    }
+}
+
+/// A Host with a port, an IP literal, or characters that few names have.
+fn check_rare_host(value: &[u8]) -> Result<(), Error> {
     if value.is_empty() || scan::host_len(value) != value.len() {
         return Err(Error::Host);
     }

@@ -76,12 +76,28 @@ pub(super) struct Facts {
     pub(super) expect_continue: bool,
 }
 
+impl Facts {
+    /// Before the first byte.
+    pub(super) const NOTHING: Facts = Facts {
+        method: Method::Get,
+        version: Version::Http11,
+        framing: Framing::Empty,
+        target: Span { start: 0, len: 0 },
+        path: Span { start: 0, len: 0 },
+        query: None,
+        host: None,
+        close: false,
+        keep_alive: false,
+        expect_continue: false,
+    };
+}
+
 /// A request's head. Copying it copies offsets, not bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) spans: &'a [FieldSpan],
-    pub(super) facts: Facts,
+    pub(super) facts: &'a Facts,
 }
 
 impl<'a> Head<'a> {
@@ -110,6 +126,15 @@ impl<'a> Head<'a> {
             "/"
         } else {
             self.text(self.facts.path)
+        }
+    }
+
+    /// The same path as bytes, for who only compares.
+    #[inline]
+    pub fn path_bytes(&self) -> &'a [u8] {
+        match self.facts.path.of(self.bytes) {
+            [] => b"/",
+            path => path,
         }
     }
 
@@ -196,7 +221,7 @@ impl<'a> Head<'a> {
         HeadOwned {
             bytes: self.bytes.to_vec(),
             spans: self.spans.to_vec(),
-            facts: self.facts,
+            facts: *self.facts,
         }
     }
 
@@ -238,7 +263,7 @@ impl HeadOwned {
         Head {
             bytes: &self.bytes,
             spans: &self.spans,
-            facts: self.facts,
+            facts: &self.facts,
         }
     }
 }

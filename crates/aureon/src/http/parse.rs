@@ -16,9 +16,20 @@ use crate::limits::{EMPTY_LINES_MAX, HEAD_BYTES_CEILING, Limits};
 
 /// The table of field spans, lent to every parse in turn: one for each worker, not one for each
 /// connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scratch {
     pub(super) spans: Vec<FieldSpan>,
+    /// What was learned of the head that is lent out.
+    pub(super) facts: Facts,
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        Scratch {
+            spans: Vec::new(),
+            facts: Facts::NOTHING,
+        }
+    }
 }
 
 impl Scratch {
@@ -38,7 +49,7 @@ pub fn parse_head<'a>(
     scratch.spans.clear();
     match parser.advance(bytes, &mut scratch.spans, limits)? {
         None => Ok(None),
-        Some(end) => Ok(Some((parser.head(&bytes[..end], &scratch.spans), end))),
+        Some(end) => Ok(Some((parser.head(&bytes[..end], scratch), end))),
     }
 }
 
@@ -93,18 +104,7 @@ impl Parser {
             mark: 0,
             target_start: 0,
             name: Span::default(),
-            facts: Facts {
-                method: Method::Get,
-                version: Version::Http11,
-                framing: Framing::Empty,
-                target: Span::default(),
-                path: Span::default(),
-                query: None,
-                host: None,
-                close: false,
-                keep_alive: false,
-                expect_continue: false,
-            },
+            facts: Facts::NOTHING,
             host: None,
             expect_seen: false,
             length_seen: false,
@@ -127,11 +127,14 @@ impl Parser {
         self.stage == Stage::Start
     }
 
-    pub(super) fn head<'a>(&self, bytes: &'a [u8], spans: &'a [FieldSpan]) -> Head<'a> {
+    /// The head that was read, whose facts move to the scratch with its spans.
+    #[inline]
+    pub(super) fn head<'a>(&self, bytes: &'a [u8], scratch: &'a mut Scratch) -> Head<'a> {
+        scratch.facts = self.facts;
         Head {
             bytes,
-            spans,
-            facts: self.facts,
+            spans: &scratch.spans,
+            facts: &scratch.facts,
         }
     }
 
@@ -146,22 +149,50 @@ impl Parser {
         // The limit is a window, so that the byte at which it is hit does not hang on the cuts.
         let head_bytes_max = limits.head_bytes_max.min(HEAD_BYTES_CEILING);
         let window = &input[..input.len().min(head_bytes_max)];
-        loop {
-            let step = match self.stage {
-                Stage::Start => self.start(window)?,
-                Stage::Method => self.method(window)?,
-                Stage::Path | Stage::Query => self.target(window, limits)?,
-                Stage::Version => self.version(window)?,
-                Stage::LineStart => self.line_start(window, spans.len(), limits)?,
-                Stage::Name => self.name(window)?,
-                Stage::Value => self.value(window, spans)?,
+        match self.stages(window, spans, limits)? {
+            Step::End => Ok(Some(self.cursor)),
+            Step::Wait if window.len() == head_bytes_max => Err(Error::HeadTooLarge),
+            Step::Wait | Step::Next => Ok(None),
+        }
+    }
+
+    /// Goes through the stages in the order of the bytes, from the one it stopped in.
+    #[inline]
+    fn stages(
+        &mut self,
+        window: &[u8],
+        spans: &mut Vec<FieldSpan>,
+        limits: &Limits,
+    ) -> Result<Step, Error> {
+        /// Goes on when a stage is done.
+        macro_rules! done {
+            ($step:expr) => {
+                match $step? {
+                    Step::Next => {}
+                    stop => return Ok(stop),
+                }
             };
-            match step {
-                Step::Next => {}
-                Step::End => return Ok(Some(self.cursor)),
-                Step::Wait if window.len() == head_bytes_max => return Err(Error::HeadTooLarge),
-                Step::Wait => return Ok(None),
+        }
+        while self.stage == Stage::Start {
+            done!(self.start(window));
+        }
+        if self.stage == Stage::Method {
+            done!(self.method(window));
+        }
+        while matches!(self.stage, Stage::Path | Stage::Query) {
+            done!(self.target(window, limits));
+        }
+        if self.stage == Stage::Version {
+            done!(self.version(window));
+        }
+        loop {
+            if self.stage == Stage::LineStart {
+                done!(self.line_start(window, spans.len(), limits));
             }
+            if self.stage == Stage::Name {
+                done!(self.name(window));
+            }
+            done!(self.value(window, spans));
         }
     }
 
@@ -193,6 +224,11 @@ impl Parser {
         /// Longer than every registered method (UPDATEREDIRECTREF has 17 bytes).
         const METHOD_BYTES_MAX: usize = 32;
         let rest = window.get(self.cursor..).unwrap_or_default();
+        if self.cursor == self.mark && rest.starts_with(b"GET ") {
+            // Most requests; the method is GET already.
+            self.cursor += 3;
+            return Ok(self.begin_target());
+        }
         self.cursor += scan::token_len(rest);
         let token = &window[self.mark..self.cursor];
         if token.len() > METHOD_BYTES_MAX {
@@ -212,11 +248,17 @@ impl Parser {
         if self.facts.method == Method::Connect {
             return Err(Error::MethodConnect);
         }
+        Ok(self.begin_target())
+    }
+
+    /// Steps over the space behind the method.
+    #[inline]
+    fn begin_target(&mut self) -> Step {
         self.cursor += 1;
         self.mark = self.cursor;
         self.target_start = self.cursor;
         self.stage = Stage::Path;
-        Ok(Step::Next)
+        Step::Next
     }
 
     fn target(&mut self, window: &[u8], limits: &Limits) -> Result<Step, Error> {
@@ -291,6 +333,12 @@ impl Parser {
     fn version(&mut self, window: &[u8]) -> Result<Step, Error> {
         const NAME: &[u8] = b"HTTP/";
         let rest = window.get(self.cursor..).unwrap_or_default();
+        if rest.starts_with(b"HTTP/1.1\r\n") {
+            // Most requests; the version is 1.1 already.
+            self.cursor += 10;
+            self.stage = Stage::LineStart;
+            return Ok(Step::Next);
+        }
         let known = rest.len().min(NAME.len());
         if rest[..known] != NAME[..known] {
             let newline = rest[..known].iter().position(|b| *b == b'\n');

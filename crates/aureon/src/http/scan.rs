@@ -8,6 +8,7 @@ const TOKEN: u8 = 1;
 const PATH: u8 = 2;
 const QUERY: u8 = 4;
 const HOST: u8 = 8;
+const NAME: u8 = 16;
 
 /// One row for each byte: the classes that it is in.
 static CLASS: [u8; 256] = classes();
@@ -36,6 +37,9 @@ const fn classes() -> [u8; 256] {
         // percent signs or sub-delims, and some of them are lists or quotes to somebody.
         if alphanumeric || among(b, b"-._~:[]") {
             table[byte] |= HOST;
+        }
+        if alphanumeric || among(b, b"-._") {
+            table[byte] |= NAME;
         }
         byte += 1;
     }
@@ -83,6 +87,12 @@ pub fn query_len(bytes: &[u8]) -> usize {
 #[inline]
 pub fn host_len(bytes: &[u8]) -> usize {
     class_len(bytes, HOST)
+}
+
+/// Bytes at the start that the name of a host usually has: letters, digits, `-`, `.`, `_`.
+#[inline]
+pub fn name_len(bytes: &[u8]) -> usize {
+    class_len(bytes, NAME)
 }
 
 /// Bytes at the start that a field value can have: visible ASCII, space, tab and obs-text

@@ -25,10 +25,10 @@
 //! request limit is reached, when the server drains, or when a body is left that nobody reads.
 
 use super::chunked::{Chunked, Piece};
-use super::date::DATE_BYTES;
 use super::head::FieldSpan;
 use super::parse::{Parser, Scratch};
-use super::{Error, Framing, Head, Method, Status, Version, write};
+use super::write::{self, Preamble};
+use super::{Error, Framing, Head, Method, Status, Version};
 use crate::limits::Limits;
 
 /// What the bytes of a head came to.
@@ -96,8 +96,8 @@ pub enum Delimiter {
 pub struct Reply<'a> {
     /// The status.
     pub status: Status,
-    /// The time, as `date::write_date` renders it.
-    pub date: &'a [u8; DATE_BYTES],
+    /// The status line and Date of this second.
+    pub preamble: &'a Preamble,
     /// Whole field lines, each with its CRLF, none of framing or persistence.
     pub prepared: &'a [u8],
     /// More such lines.
@@ -236,7 +236,7 @@ impl Session {
             }
             return Ok(HeadEvent::NeedMore);
         };
-        let head = parser.head(&input[..consumed], &scratch.spans);
+        let head = parser.head(&input[..consumed], scratch);
         self.begin(&head, limits);
         Ok(HeadEvent::Request { head, consumed })
     }
@@ -325,7 +325,7 @@ impl Session {
     ) -> Delimiter {
         debug_assert!(self.sending == Sending::Owed);
         self.keep &= self.can_discard(limits);
-        write::write_status(out, reply.status, reply.date);
+        write::write_status(out, reply.status, reply.preamble);
         out.extend_from_slice(reply.prepared);
         out.extend_from_slice(reply.fields);
         let delimiter = self.write_framing(out, reply);
@@ -357,9 +357,7 @@ impl Session {
         };
         let delimiter = match length {
             Some(length) => {
-                out.extend_from_slice(b"Content-Length: ");
-                write::write_decimal(out, length);
-                out.extend_from_slice(b"\r\n");
+                write::write_content_length(out, length);
                 if length == 0 {
                     Delimiter::Nothing
                 } else {
@@ -421,7 +419,7 @@ impl Session {
     /// Answers an error, unless an answer has begun, and lets nothing more be received.
     ///
     /// The body names the error: who debugs a client should not have to guess which byte.
-    pub fn refuse(&mut self, out: &mut Vec<u8>, error: Error, date: &[u8; DATE_BYTES]) {
+    pub fn refuse(&mut self, out: &mut Vec<u8>, error: Error, preamble: &Preamble) {
         self.receiving = Receiving::Refused;
         self.keep = false;
         self.parked = None;
@@ -431,11 +429,10 @@ impl Session {
         let status = error.status();
         let reason = status.reason();
         let length = 4 + reason.len() + 2 + error.name().len() + 1;
-        write::write_status(out, status, date);
+        write::write_status(out, status, preamble);
         write::write_field(out, "Content-Type", b"text/plain; charset=utf-8");
-        out.extend_from_slice(b"Content-Length: ");
-        write::write_decimal(out, length as u64);
-        out.extend_from_slice(b"\r\nConnection: close\r\n\r\n");
+        write::write_content_length(out, length as u64);
+        out.extend_from_slice(b"Connection: close\r\n\r\n");
         if !self.head_only {
             write::write_decimal(out, u64::from(status.code()));
             for part in [" ", reason, ": ", error.name(), "\n"] {
@@ -449,8 +446,6 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const DATE: &[u8; DATE_BYTES] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 
     fn begin(head: &str) -> Session {
         let (mut session, mut scratch) = (Session::new(), Scratch::new());
@@ -466,7 +461,7 @@ mod tests {
         let mut out = Vec::new();
         let reply = Reply {
             status,
-            date: DATE,
+            preamble: &Preamble::new(784_111_777),
             prepared: b"",
             fields: b"A: b\r\n",
             length,
@@ -575,8 +570,8 @@ mod tests {
             .map(|_| ())
             .unwrap_err();
         let mut out = Vec::new();
-        session.refuse(&mut out, error, DATE);
-        session.refuse(&mut out, error, DATE);
+        session.refuse(&mut out, error, &Preamble::new(784_111_777));
+        session.refuse(&mut out, error, &Preamble::new(784_111_777));
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.matches("HTTP/1.1 400 Bad Request").count(), 1);
         let (head, body) = text.split_once("\r\n\r\n").unwrap();

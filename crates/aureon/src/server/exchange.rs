@@ -13,7 +13,7 @@ use crate::app::{
     App, Body, BodyReader, Fault, LaterSlot, Match, Notify, Pipe, PipeReader, Request,
     RequestOwned, Response, Work, run_producer,
 };
-use crate::http::date::{DATE_BYTES, write_date};
+use crate::http::write::Preamble;
 use crate::http::{BodyEvent, Delimiter, Error, Framing, Head, Method, Outcome, Reply, Status};
 use crate::limits::{INLINE_CONTENT_BYTES, Limits};
 use crate::sys::Driver;
@@ -41,7 +41,7 @@ pub(super) struct Desk<D: Driver> {
     pub(super) out: Vec<u8>,
     /// Content on its way from a pipe to a chunk.
     pub(super) slice: Vec<u8>,
-    pub(super) date: [u8; DATE_BYTES],
+    pub(super) preamble: Preamble,
     date_seconds: u64,
     pub(super) now_ms: u64,
     now_us: u64,
@@ -62,7 +62,7 @@ impl<D: Driver> Desk<D> {
             mailbox,
             out: Vec::new(),
             slice: Vec::new(),
-            date: write_date(0),
+            preamble: Preamble::new(0),
             date_seconds: 0,
             now_ms: 0,
             now_us: 0,
@@ -81,7 +81,7 @@ impl<D: Driver> Desk<D> {
         let unix_seconds = self.driver.unix_seconds();
         if unix_seconds != self.date_seconds {
             self.date_seconds = unix_seconds;
-            self.date = write_date(unix_seconds);
+            self.preamble = Preamble::new(unix_seconds);
         }
     }
 
@@ -147,6 +147,9 @@ impl<D: Driver> Desk<D> {
             self.answer(connection, key, head, matched, &[]);
             return 0;
         };
+        if self.lacks_length(connection, head, &matched) {
+            return 0;
+        }
         let mut room = 0;
         if let Framing::Length(length) = head.framing() {
             if length > body_max {
@@ -175,6 +178,21 @@ impl<D: Driver> Desk<D> {
         connection.exchange = Some(Box::new(suspended));
         self.enter(connection, Phase::Body);
         0
+    }
+
+    /// Refuses a body of unstated length where the route wants it stated (RFC 9110 §15.5.12).
+    fn lacks_length(
+        &mut self,
+        connection: &mut Connection,
+        head: Head<'_>,
+        matched: &Match,
+    ) -> bool {
+        let chunked = head.framing() == Framing::Chunked;
+        let lacks = chunked && self.shared.app.length_required(matched);
+        if lacks {
+            self.refuse(connection, Error::LengthRequired);
+        }
+        lacks
     }
 
     /// Collects a body; gives the bytes consumed. Answers when it is whole.
@@ -272,6 +290,9 @@ impl<D: Driver> Desk<D> {
             .is_some_and(|length| length > upload_max)
         {
             return self.refuse(connection, Error::BodyTooLarge);
+        }
+        if self.lacks_length(connection, head, &matched) {
+            return;
         }
         let (mut writer, reader) = Pipe::with_usual_capacity();
         writer.bind(Arc::clone(&self.mailbox) as Arc<dyn Notify>, key);
@@ -371,8 +392,36 @@ impl<D: Driver> Desk<D> {
         self.respond(connection, key, &request, &matched, response, started_us);
     }
 
-    /// Writes the answer's head and, when it is small, its content.
+    /// Writes the answer: here when its content is small and in memory, which is nearly always.
+    #[inline]
     fn respond(
+        &mut self,
+        connection: &mut Connection,
+        key: u64,
+        request: &Request<'_>,
+        matched: &Match,
+        response: Response,
+        started_us: u64,
+    ) {
+        match response.body().as_bytes() {
+            Some(bytes) if bytes.len() <= INLINE_CONTENT_BYTES => {
+                let delimiter = self.send_head(connection, &response, Some(bytes.len() as u64));
+                if delimiter != Delimiter::Nothing {
+                    self.out.extend_from_slice(bytes);
+                }
+                let sent = if delimiter == Delimiter::Nothing {
+                    0
+                } else {
+                    bytes.len()
+                };
+                self.end(connection, request, matched, &response, sent, started_us);
+            }
+            _ => self.respond_at_length(connection, key, request, matched, response, started_us),
+        }
+    }
+
+    /// Writes the head of an answer whose content follows, or of none yet.
+    fn respond_at_length(
         &mut self,
         connection: &mut Connection,
         key: u64,
@@ -395,44 +444,65 @@ impl<D: Driver> Desk<D> {
                 None => return self.overloaded(connection, key, request, matched),
             };
         }
+        let delimiter = self.send_head(connection, &response, body.len());
+        if delimiter == Delimiter::Nothing {
+            return self.end(connection, request, matched, &response, 0, started_us);
+        }
+        let owned = Some(Box::new(request.to_owned()));
+        let mut suspended = Suspended::new(owned, matched.clone(), started_us);
+        suspended.status = response.status();
+        suspended.fault = response.fault().cloned().map(Box::new);
+        suspended.delimiter = delimiter;
+        suspended.tail = self.tail(body, key);
+        connection.exchange = Some(Box::new(suspended));
+        self.enter(connection, Phase::Sending);
+    }
+
+    #[inline]
+    fn send_head(
+        &mut self,
+        connection: &mut Connection,
+        response: &Response,
+        length: Option<u64>,
+    ) -> Delimiter {
         let (prepared, fields) = response.field_lines();
         let reply = Reply {
             status: response.status(),
-            date: &self.date,
+            preamble: &self.preamble,
             prepared,
             fields,
-            length: body.len(),
+            length,
         };
-        let limits = &self.shared.limits;
-        let delimiter = connection.session.send_head(&mut self.out, &reply, limits);
-        let bytes = match (delimiter, body.as_bytes()) {
-            (Delimiter::Nothing, _) => 0,
-            (_, Some(bytes)) if bytes.len() <= INLINE_CONTENT_BYTES => {
-                self.out.extend_from_slice(bytes);
-                bytes.len() as u64
-            }
-            _ => {
-                let owned = Some(Box::new(request.to_owned()));
-                let mut suspended = Suspended::new(owned, matched.clone(), started_us);
-                suspended.status = response.status();
-                suspended.fault = response.fault().cloned().map(Box::new);
-                suspended.delimiter = delimiter;
-                suspended.tail = self.tail(body, key);
-                connection.exchange = Some(Box::new(suspended));
-                return self.enter(connection, Phase::Sending);
-            }
-        };
+        connection
+            .session
+            .send_head(&mut self.out, &reply, &self.shared.limits)
+    }
+
+    /// The whole answer is in the output.
+    #[inline]
+    fn end(
+        &mut self,
+        connection: &mut Connection,
+        request: &Request<'_>,
+        matched: &Match,
+        response: &Response,
+        sent: usize,
+        started_us: u64,
+    ) {
         connection.session.send_end(&mut self.out);
-        let (status, fault) = (response.status(), response.fault());
-        self.report(
-            request,
-            matched,
-            status,
-            bytes,
-            started_us,
-            fault,
-            Ending::Complete,
-        );
+        if self.shared.observer.is_some() {
+            let (status, fault) = (response.status(), response.fault());
+            let ending = Ending::Complete;
+            self.report(
+                request,
+                matched,
+                status,
+                sent as u64,
+                started_us,
+                fault,
+                ending,
+            );
+        }
         self.settle(connection);
     }
 
@@ -483,7 +553,9 @@ impl<D: Driver> Desk<D> {
     /// Answers an error of the peer's and closes.
     pub(super) fn refuse(&mut self, connection: &mut Connection, error: Error) {
         connection.exchange = None;
-        connection.session.refuse(&mut self.out, error, &self.date);
+        connection
+            .session
+            .refuse(&mut self.out, error, &self.preamble);
         if let Some(observer) = &self.shared.observer {
             observer.on_refusal(self.worker, connection.peer, error);
         }
@@ -510,18 +582,7 @@ impl<D: Driver> Desk<D> {
             }
             // The pool has the request: the observer hears of it when the thread comes back.
             None => {
-                let (prepared, fields) = response.field_lines();
-                let status = response.status();
-                let reply = Reply {
-                    status,
-                    date: &self.date,
-                    prepared,
-                    fields,
-                    length: Some(0),
-                };
-                connection
-                    .session
-                    .send_head(&mut self.out, &reply, &self.shared.limits);
+                self.send_head(connection, &response, Some(0));
                 connection.session.send_end(&mut self.out);
                 self.enter(connection, Phase::Closing);
             }

@@ -6,300 +6,16 @@
 //! answered. The heads of all cases are also given to `httparse`; where we differ, the case
 //! stands in `differences.md`. A failing case is named by file and line.
 
-// All of it is test code, outside of #[test] too.
-#![allow(clippy::unwrap_used, clippy::panic)]
+// Helpers of tests may fail as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod transcript;
 
-use aureon::http::write::Preamble;
-use aureon::http::{
-    BodyEvent, Delimiter, Error, HeadEvent, Method, Outcome, Reply, Scratch, Session, Status,
-    parse_head,
-};
+use aureon::http::{Scratch, parse_head};
 use aureon::limits::Limits;
 use std::collections::{BTreeMap, BTreeSet};
-use transcript::{Answer, Case, Expected, Fate};
-
-const SECONDS: u64 = 784_111_777;
-
-/// What a connection showed: the same words as an answer block has.
-#[derive(Debug, PartialEq, Eq)]
-enum Seen {
-    Interim,
-    Answer(Shown),
-}
-
-/// A final answer: its head as text, and the content where it is compared.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Shown {
-    head: String,
-    body: Option<Vec<u8>>,
-}
-
-impl Shown {
-    fn status(&self) -> u16 {
-        assert!(
-            self.head.starts_with("HTTP/1.1 "),
-            "no status line: {:?}",
-            self.head
-        );
-        let code = self.head.get(9..12).and_then(|code| code.parse().ok());
-        code.unwrap_or_default()
-    }
-
-    fn field(&self, name: &str) -> Option<&str> {
-        self.head.split("\r\n").skip(1).find_map(|line| {
-            let (found, value) = line.split_once(':')?;
-            found.eq_ignore_ascii_case(name).then(|| value.trim())
-        })
-    }
-
-    fn keep(&self) -> bool {
-        self.field("Connection") != Some("close")
-    }
-
-    /// What is wrong with this answer; `owned` says which fields to look for.
-    fn check(&self, wanted: &Answer, owned: fn(&str) -> bool) -> Result<(), String> {
-        if (self.status(), self.keep()) != (wanted.status, wanted.keep) {
-            return Err(format!("instead of {} came {:?}", wanted.status, self.head));
-        }
-        for (name, value) in wanted.fields.iter().filter(|(name, _)| owned(name)) {
-            let got = self.field(name);
-            if got.is_none() || (value != "*" && got != Some(value)) {
-                return Err(format!("{name} is {got:?} in {:?}", self.head));
-            }
-        }
-        if let Some(name) = wanted.absent.iter().find(|name| self.field(name).is_some()) {
-            return Err(format!("{name} is in {:?}", self.head));
-        }
-        match (&self.body, &wanted.body) {
-            (Some(got), Some(text)) if got != text => {
-                Err(format!("body \"{}\" instead", got.escape_ascii()))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// One connection of the session, with an application that answers what the transcript says.
-struct Peer<'c> {
-    case: &'c Case,
-    limits: Limits,
-    session: Session,
-    scratch: Scratch,
-    input: Vec<u8>,
-    body: Vec<u8>,
-    /// The request in hand, and whether its content is an echo of its body.
-    echoes: Option<bool>,
-    seen: Vec<Seen>,
-    errors: Vec<Error>,
-    discarding: bool,
-    closed: bool,
-}
-
-impl<'c> Peer<'c> {
-    fn new(case: &'c Case) -> Peer<'c> {
-        Peer {
-            case,
-            limits: case.limits(),
-            session: Session::new(),
-            scratch: Scratch::new(),
-            input: Vec::new(),
-            body: Vec::new(),
-            echoes: None,
-            seen: Vec::new(),
-            errors: Vec::new(),
-            discarding: false,
-            closed: false,
-        }
-    }
-
-    fn receive(&mut self, bytes: &[u8]) {
-        if self.closed {
-            return;
-        }
-        self.input.extend_from_slice(bytes);
-        while !self.closed && self.step() {}
-    }
-
-    /// The answer that the transcript has for the request in hand.
-    fn planned(&self) -> Option<u16> {
-        let answered = self
-            .seen
-            .iter()
-            .filter(|seen| matches!(seen, Seen::Answer(_)))
-            .count();
-        let mut finals = self.case.expected.iter().filter_map(|line| match line {
-            Expected::Answer(answer) => Some(answer.status),
-            Expected::Interim { .. } => None,
-        });
-        finals.nth(answered)
-    }
-
-    /// Makes one step; false when more bytes are needed.
-    fn step(&mut self) -> bool {
-        if self.session.wants_head() && self.echoes.is_none() {
-            return self.head();
-        }
-        if self.session.wants_body() {
-            return self.body();
-        }
-        match self.echoes.take() {
-            Some(echoes) if !self.discarding => self.answer(echoes),
-            _ => self.finish(),
-        }
-        true
-    }
-
-    fn head(&mut self) -> bool {
-        let event = self
-            .session
-            .receive_head(&self.input, &mut self.scratch, &self.limits);
-        let (consumed, length, echo) = match event {
-            Ok(HeadEvent::NeedMore) => return false,
-            Ok(HeadEvent::Request { head, consumed }) => {
-                let echo = matches!(head.path(), "/" | "/echo")
-                    && !matches!(head.method(), Method::Get | Method::Head | Method::Options);
-                (consumed, head.content_length(), echo)
-            }
-            Err(error) => {
-                self.refuse(error);
-                return false;
-            }
-        };
-        self.input.drain(..consumed);
-        self.body.clear();
-        self.echoes = Some(echo);
-        let planned = self.planned().unwrap_or(200);
-        if matches!(planned, 404 | 405) {
-            // Nobody wants the body: the answer comes at once, the rest is thrown away.
-            self.answer(false);
-        } else if planned == 411 {
-            self.refuse(Error::LengthRequired);
-        } else if length.is_some_and(|length| length > self.limits.body_bytes_max) {
-            self.refuse(Error::BodyTooLarge);
-        } else if self.session.owes_continue() && self.input.is_empty() {
-            let mut out = Vec::new();
-            self.session.send_continue(&mut out);
-            assert_eq!(out, b"HTTP/1.1 100 Continue\r\n\r\n");
-            self.seen.push(Seen::Interim);
-        }
-        true
-    }
-
-    fn body(&mut self) -> bool {
-        let event = self.session.receive_body(&self.input, &self.limits);
-        let consumed = match event {
-            Ok(BodyEvent::NeedMore { consumed }) => {
-                self.input.drain(..consumed);
-                return false;
-            }
-            Ok(BodyEvent::Data { bytes, consumed }) => {
-                assert!(!bytes.is_empty(), "{} gave empty data", self.case.name());
-                self.body.extend_from_slice(bytes);
-                consumed
-            }
-            Ok(BodyEvent::End { consumed }) => consumed,
-            Err(error) => {
-                self.refuse(error);
-                return false;
-            }
-        };
-        self.input.drain(..consumed);
-        if !self.discarding && self.body.len() as u64 > self.limits.body_bytes_max {
-            self.refuse(Error::BodyTooLarge);
-        }
-        true
-    }
-
-    fn answer(&mut self, echoes: bool) {
-        let status = self.planned().and_then(Status::new).unwrap_or(Status::OK);
-        let reply = Reply {
-            status,
-            preamble: &Preamble::new(SECONDS),
-            prepared: b"",
-            fields: b"",
-            length: Some(1),
-        };
-        let mut out = Vec::new();
-        if self.session.send_head(&mut out, &reply, &self.limits) != Delimiter::Nothing {
-            self.session.send_end(&mut out);
-        }
-        let body = (echoes && status == Status::OK).then(|| self.body.clone());
-        let head = String::from_utf8(out).unwrap();
-        self.seen.push(Seen::Answer(Shown { head, body }));
-        self.finish();
-    }
-
-    fn finish(&mut self) {
-        self.echoes = None;
-        match self.session.finish() {
-            Outcome::Next => self.discarding = false,
-            Outcome::Discard => self.discarding = true,
-            Outcome::Close => self.closed = true,
-        }
-    }
-
-    fn refuse(&mut self, error: Error) {
-        let mut out = Vec::new();
-        self.session
-            .refuse(&mut out, error, &Preamble::new(SECONDS));
-        self.errors.push(error);
-        self.closed = true;
-        if out.is_empty() {
-            return;
-        }
-        let head = String::from_utf8(out).unwrap();
-        let shown = Shown { head, body: None };
-        assert_eq!(shown.status(), error.status().code());
-        self.seen.push(Seen::Answer(shown));
-    }
-}
-
-/// Plays the pieces to a session and compares.
-fn play_session(case: &Case, pieces: &[&[u8]]) -> Result<(), String> {
-    let mut peer = Peer::new(case);
-    for piece in pieces {
-        peer.receive(piece);
-    }
-    let mut seen = peer.seen.iter().peekable();
-    for line in &case.expected {
-        match line {
-            Expected::Interim { needed } => {
-                if seen.next_if(|seen| **seen == Seen::Interim).is_none() && *needed {
-                    return Err(format!("100 did not come: {:?}", peer.seen));
-                }
-            }
-            Expected::Answer(wanted) => {
-                let Some(Seen::Answer(shown)) = seen.next() else {
-                    return Err(format!("{} did not come: {:?}", wanted.status, peer.seen));
-                };
-                let sessions = |name: &str| matches!(name, "Connection" | "Date");
-                shown
-                    .check(wanted, sessions)
-                    .map_err(|what| format!("{what} {:?}", peer.errors))?;
-            }
-        }
-    }
-    if let Some(more) = seen.next() {
-        return Err(format!("answered once more: {more:?}"));
-    }
-    let named = case.last_answer().map_or(&[][..], |answer| &answer.errors);
-    let refusal = peer.errors.first().map(|error| error.name().to_owned());
-    let silent = case.fate == Fate::Gone;
-    if !silent && !refusal.iter().all(|name| named.contains(name)) {
-        return Err(format!("refused for {refusal:?}, not for {named:?}"));
-    }
-    if !named.is_empty() && refusal.is_none() {
-        return Err(format!("not refused for {named:?}"));
-    }
-    let closes = matches!(case.fate, Fate::Gone) && !case.half_closed;
-    let last_closes = case.last_answer().is_some_and(|answer| !answer.keep);
-    if peer.closed != (closes || last_closes) {
-        return Err(format!("closed: {}, errors {:?}", peer.closed, peer.errors));
-    }
-    Ok(())
-}
+use transcript::session;
+use transcript::worker::Stage;
 
 /// The offsets to split at: all of a short input; of a long one its ends, the line ends, the
 /// limits, and a sample of the rest.
@@ -333,29 +49,49 @@ fn all_pass(failures: &[String]) {
     assert!(failures.is_empty(), "{} failures:\n{shown}", failures.len());
 }
 
+/// Plays a case in every way; gives the first failure of it.
+fn play_all(
+    name: &str,
+    bytes: &[u8],
+    mut play: impl FnMut(&[&[u8]]) -> Result<(), String>,
+) -> Option<String> {
+    let mut check = |how: &str, pieces: &[&[u8]]| {
+        let failed = play(pieces).err();
+        failed.map(|what| format!("{name}, {how}: {what}"))
+    };
+    let singles: Vec<&[u8]> = bytes.chunks(1).collect();
+    check("whole", &[bytes])
+        .or_else(|| check("byte by byte", &singles))
+        .or_else(|| {
+            offsets(bytes)
+                .into_iter()
+                .find_map(|at| check(&format!("split at {at}"), &[&bytes[..at], &bytes[at..]]))
+        })
+}
+
 #[test]
 fn the_session_answers_every_transcript_however_it_is_cut() {
     let cases = transcript::load();
     assert!(cases.len() > 550, "only {} cases were found", cases.len());
-    let mut failures = Vec::new();
-    for case in &cases {
+    let play = |case: &transcript::Case| {
         let bytes = case.bytes("\"tag\"");
-        let mut check = |how: String, pieces: &[&[u8]]| {
-            if let Err(what) = play_session(case, pieces) {
-                failures.push(format!("{}, {how}: {what}", case.name()));
-                return false;
-            }
-            true
-        };
-        let singles: Vec<&[u8]> = bytes.chunks(1).collect();
-        if !check("whole".into(), &[&bytes]) || !check("byte by byte".into(), &singles) {
-            continue;
-        }
-        for at in offsets(&bytes) {
-            if !check(format!("split at {at}"), &[&bytes[..at], &bytes[at..]]) {
-                break;
-            }
-        }
+        play_all(&case.name(), &bytes, |pieces| session::play(case, pieces))
+    };
+    all_pass(&cases.iter().filter_map(play).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_worker_answers_every_transcript_however_it_is_cut() {
+    let mut failures = Vec::new();
+    let mut stage = Stage::new(Limits::DEFAULT, "default");
+    for case in &transcript::load() {
+        let limits = case.limits();
+        let mut own = (limits != Limits::DEFAULT).then(|| Stage::new(limits, &case.stem()));
+        let stage = own.as_mut().unwrap_or(&mut stage);
+        let bytes = case.bytes(stage.tag());
+        failures.extend(play_all(&case.name(), &bytes, |pieces| {
+            stage.play(case, pieces)
+        }));
     }
     all_pass(&failures);
 }
@@ -393,16 +129,6 @@ fn spoil(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// What a session makes of the pieces when every request is answered 200.
-fn outcome(case: &Case, pieces: &[&[u8]]) -> (Vec<Seen>, Vec<Error>, bool) {
-    let mut peer = Peer::new(case);
-    for piece in pieces {
-        peer.receive(piece);
-    }
-    peer.seen.retain(|seen| *seen != Seen::Interim);
-    (peer.seen, peer.errors, peer.closed)
-}
-
 #[test]
 fn spoiled_transcripts_mean_the_same_however_they_are_cut() {
     let mut cases = transcript::load();
@@ -415,11 +141,11 @@ fn spoiled_transcripts_mean_the_same_however_they_are_cut() {
         let case = &cases[random.below(cases.len())];
         let mut bytes = case.bytes("\"tag\"");
         spoil(&mut bytes, &mut random);
-        let whole = outcome(case, &[&bytes]);
+        let whole = session::outcome(case, &[&bytes]);
         let singles: Vec<&[u8]> = bytes.chunks(1).collect();
         let (first, second) = bytes.split_at(random.below(bytes.len() + 1));
         for cut in [&singles[..], &[first, second]] {
-            let same = outcome(case, cut) == whole;
+            let same = session::outcome(case, cut) == whole;
             assert!(
                 same,
                 "seed {seed}, {}: {}",

@@ -28,7 +28,7 @@ pub(super) fn answer(head: &Head<'_>, representation: &Representation) -> Respon
         }
     }
     if is_conditional {
-        match conditional::evaluate(head, &representation.validators(0)) {
+        match conditional::evaluate(head, &representation.validators(0), unix_seconds) {
             Outcome::Proceed => {}
             Outcome::NotModified => return bare(Status::NOT_MODIFIED, representation),
             Outcome::Failed => return bare(Status::PRECONDITION_FAILED, representation),

@@ -3,6 +3,10 @@
 //! The format is described in `tests/wire/README.md`. A transcript that cannot be read is a
 //! panic with file and line: a case that is skipped would be a case that passes.
 
+pub(crate) mod session;
+pub(crate) mod shown;
+pub(crate) mod worker;
+
 use aureon::limits::Limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -74,6 +78,11 @@ impl Case {
         format!("{stem}/{}.{}", self.heading, self.index)
     }
 
+    /// The label as the name of a directory.
+    pub(crate) fn stem(&self) -> String {
+        self.label().replace('/', "-")
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         let mut limits = Limits::DEFAULT;
         for (name, value) in &self.limits {
@@ -109,6 +118,7 @@ impl Case {
         out
     }
 
+    /// The answers, without the interim ones.
     pub(crate) fn last_answer(&self) -> Option<&Answer> {
         self.expected.iter().rev().find_map(|line| match line {
             Expected::Answer(answer) => Some(answer),

@@ -179,6 +179,29 @@ fn every_case_of_the_published_list_has_a_transcript() {
     assert!(answered.is_empty(), "not in the list: {answered:?}");
 }
 
+#[test]
+fn the_document_and_the_transcripts_name_each_other() {
+    let room = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(room.join("../../docs/HTTP.md")).unwrap();
+    let mut named = BTreeSet::new();
+    for word in text.split('`').skip(1).step_by(2) {
+        let path = match word.split_once('/') {
+            Some(("wire", name)) if name.ends_with(".md") => format!("tests/{word}"),
+            Some(("wire", "…")) => continue,
+            Some(("wire", name)) => {
+                named.insert(format!("{name}.md"));
+                format!("tests/{word}.md")
+            }
+            Some(("tests", _)) => word.to_owned(),
+            Some(("http" | "app" | "files", _)) => format!("src/{word}"),
+            _ => continue,
+        };
+        assert!(room.join(&path).exists(), "docs/HTTP.md names {path}");
+    }
+    let files: BTreeSet<String> = transcript::files().into_iter().collect();
+    assert_eq!(named, files);
+}
+
 /// What two parsers make of the first head of a case, when they do not agree on accepting it.
 fn difference(bytes: &[u8]) -> Option<String> {
     let mut fields = vec![httparse::EMPTY_HEADER; 20_000];

@@ -135,7 +135,8 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(directory().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-fn files() -> Vec<String> {
+/// The names of the files that hold cases.
+pub(crate) fn files() -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(directory())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

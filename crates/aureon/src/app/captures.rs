@@ -38,9 +38,12 @@ impl Spans {
         taken.map(|(start, end)| (usize::from(*start), usize::from(*end)))
     }
 
-    fn slice<'t>(&self, text: &'t str, index: usize) -> Option<&'t str> {
-        let (start, end) = self.iter().nth(index)?;
-        text.get(start..end)
+    /// The text of one stretch. Text was checked whole, and stretches begin and end at slashes,
+    /// so the short check here cannot fail.
+    fn slice<'t>(&self, text: &'t [u8], index: usize) -> Option<&'t str> {
+        let taken = self.at.get(..usize::from(self.len))?;
+        let (start, end) = *taken.get(index)?;
+        std::str::from_utf8(text.get(usize::from(start)..usize::from(end))?).ok()
     }
 }
 
@@ -88,15 +91,15 @@ impl Match {
     /// The table's entry for a path, and a match whose endpoint the caller fills in.
     pub(super) fn find(table: &Table, path: &str) -> Result<Option<(u32, Match)>, PathInvalid> {
         let mut found = Match::without_captures(0);
-        if !path.bytes().any(|byte| byte == b'%') {
-            let entry = table.find(path, &mut found.raw);
+        if !path.as_bytes().contains(&b'%') {
+            let entry = table.find(path.as_bytes(), &mut found.raw);
             return Ok(entry.map(|entry| (entry, found)));
         }
         // NUL stands for an escaped slash until the segments are told apart: it cannot occur
         // otherwise, because a path with a NUL is refused.
         let text = decode_path(path, 0)?;
         let mut spans = Spans::default();
-        let Some(entry) = table.find(&text, &mut spans) else {
+        let Some(entry) = table.find(text.as_bytes(), &mut spans) else {
             return Ok(None);
         };
         for (start, end) in spans.iter() {
@@ -111,13 +114,13 @@ impl Match {
     /// A capture, decoded. `path` is the raw path that was matched.
     pub(super) fn param<'t>(
         &'t self,
-        path: &'t str,
+        path: &'t [u8],
         info: &RouteInfo,
         name: &str,
     ) -> Option<&'t str> {
         let index = info.index(name)?;
         match &self.decoded {
-            Some(decoded) => decoded.spans.slice(&decoded.text, index),
+            Some(decoded) => decoded.spans.slice(decoded.text.as_bytes(), index),
             None => self.raw.slice(path, index),
         }
     }
@@ -125,7 +128,7 @@ impl Match {
     /// A capture as it was sent.
     pub(super) fn param_raw<'t>(
         &self,
-        path: &'t str,
+        path: &'t [u8],
         info: &RouteInfo,
         name: &str,
     ) -> Option<&'t str> {
@@ -133,7 +136,7 @@ impl Match {
     }
 
     /// What the last capture took, as it was sent: the path below a mount.
-    pub(super) fn rest_raw<'t>(&self, path: &'t str) -> &'t str {
+    pub(super) fn rest_raw<'t>(&self, path: &'t [u8]) -> &'t str {
         let last = usize::from(self.raw.len).checked_sub(1);
         last.and_then(|last| self.raw.slice(path, last))
             .unwrap_or_default()
@@ -203,11 +206,19 @@ mod tests {
         };
         let (_, found) = Match::find(&table, path).unwrap().expect(path);
         for (name, (decoded, raw)) in info.names.iter().zip(captures) {
-            assert_eq!(found.param(path, &info, name), Some(*decoded), "{path}");
-            assert_eq!(found.param_raw(path, &info, name), Some(*raw), "{path}");
+            assert_eq!(
+                found.param(path.as_bytes(), &info, name),
+                Some(*decoded),
+                "{path}"
+            );
+            assert_eq!(
+                found.param_raw(path.as_bytes(), &info, name),
+                Some(*raw),
+                "{path}"
+            );
         }
         assert_eq!(
-            found.rest_raw(path),
+            found.rest_raw(path.as_bytes()),
             captures.last().map_or("", |(_, raw)| raw)
         );
     }

@@ -296,7 +296,9 @@ impl App {
         run(endpoint, request, || match &endpoint.action {
             Action::Handler(handler) => handler(request),
             Action::Upload(handler) => handler(request, &mut empty_body()),
-            Action::Mount(target) => target.answer(request, found.rest_raw(request.path())),
+            Action::Mount(target) => {
+                target.answer(request, found.rest_raw(request.head().path_bytes()))
+            }
             other => automatic(other, request),
         })
     }

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::http::scan::{token_len, value_len};
+use crate::http::write::write_field;
 use crate::limits::{FIELD_BUFFER_BYTES_MAX, FIELD_BUFFERS_MAX};
 
 /// Lines that many responses share.
@@ -91,33 +92,35 @@ impl Fields {
 
     /// The first value of a field.
     pub(super) fn first(&self, name: &str) -> Option<&[u8]> {
-        let wanted = name.as_bytes();
-        self.iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
-            .map(|(_, value)| value)
+        let mut all = lines(self.prepared()).chain(lines(&self.own));
+        all.find_map(|line| value_of(line, name))
     }
 
     /// Adds a line, whether or not the field is there.
     pub(super) fn append(&mut self, name: &str, value: &[u8]) -> Result<(), Refused> {
         check(name, value)?;
-        if self.own.capacity() == 0 {
-            self.own = take_buffer();
-        }
-        crate::http::write::write_field(&mut self.own, name, value);
+        write_field(self.buffer(), name, value);
         Ok(())
+    }
+
+    /// Adds lines that were serialised by [`prepare_fields`], whether or not the fields are
+    /// there.
+    pub(super) fn append_prepared(&mut self, lines: &[u8]) {
+        debug_assert!(lines.is_empty() || lines.ends_with(b"\r\n"));
+        self.buffer().extend_from_slice(lines);
     }
 
     /// Replaces every line of the field by one.
     pub(super) fn set(&mut self, name: &str, value: &[u8]) -> Result<(), Refused> {
         check(name, value)?;
         self.remove(name);
-        self.append(name, value)
+        write_field(self.buffer(), name, value);
+        Ok(())
     }
 
     /// Removes every line of the field.
     pub(super) fn remove(&mut self, name: &str) {
-        let is_it =
-            |line: &[u8]| split(line).is_some_and(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()));
+        let is_it = |line: &[u8]| value_of(line, name).is_some();
         if lines(&self.own).any(is_it) {
             self.own = kept(&self.own, is_it);
         }
@@ -128,6 +131,13 @@ impl Fields {
             self.own = own;
             self.prepared = Prepared::Static(b"");
         }
+    }
+
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        if self.own.capacity() == 0 {
+            self.own = take_buffer();
+        }
+        &mut self.own
     }
 }
 
@@ -172,16 +182,28 @@ fn kept(block: &[u8], is_it: impl Fn(&[u8]) -> bool) -> Vec<u8> {
 }
 
 /// The lines of a block, without their CRLF.
-fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
-    // A value cannot hold LF, so every LF ends a line.
-    block
-        .split_inclusive(|byte| *byte == b'\n')
-        .filter_map(|line| line.strip_suffix(b"\r\n"))
+fn lines(mut block: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        // A line holds no control byte but tab, so the scan for one finds its end.
+        let (line, rest) = block.split_at(value_len(block));
+        block = rest.strip_prefix(b"\r\n")?;
+        Some(line)
+    })
 }
 
 fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     Some((&line[..colon], line[colon + 1..].trim_ascii()))
+}
+
+/// The value of a line when it is the field's.
+#[inline]
+fn value_of<'l>(line: &'l [u8], name: &str) -> Option<&'l [u8]> {
+    let (start, rest) = line.split_at_checked(name.len())?;
+    let value = rest.strip_prefix(b":")?;
+    start
+        .eq_ignore_ascii_case(name.as_bytes())
+        .then(|| value.trim_ascii())
 }
 
 fn check(name: &str, value: &[u8]) -> Result<(), Refused> {

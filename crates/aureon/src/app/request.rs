@@ -182,13 +182,15 @@ impl<'a> Request<'a> {
     /// [`Request::param_raw`] tells them apart.
     pub fn param(&self, name: &str) -> Option<&'a str> {
         let bound = self.bound.get()?;
-        bound.found.param(self.path(), bound.info, name)
+        bound.found.param(self.head.path_bytes(), bound.info, name)
     }
 
     /// A capture of the route as it was sent.
     pub fn param_raw(&self, name: &str) -> Option<&'a str> {
         let bound = self.bound.get()?;
-        bound.found.param_raw(self.path(), bound.info, name)
+        bound
+            .found
+            .param_raw(self.head.path_bytes(), bound.info, name)
     }
 
     /// A capture of the route, read as a `T`; 400 when it does not read as one. A name that the

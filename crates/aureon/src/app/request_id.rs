@@ -37,17 +37,20 @@ impl RequestId {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let high = unix_ms << 16 | 0x7000 | (random[0] & 0x0fff);
         let low = (random[1] & (u64::MAX >> 2)) | 1 << 63;
-        let value = u128::from(high) << 64 | u128::from(low);
         let mut bytes = [0; REQUEST_ID_BYTES_MAX];
         let mut at = 0;
-        for digit in 0..32 {
-            if matches!(digit, 8 | 12 | 16 | 20) {
+        for (index, byte) in [high, low]
+            .iter()
+            .flat_map(|word| word.to_be_bytes())
+            .enumerate()
+        {
+            if matches!(index, 4 | 6 | 8 | 10) {
                 bytes[at] = b'-';
                 at += 1;
             }
-            let nibble = (value >> (124 - digit * 4)) & 15;
-            bytes[at] = DIGITS[nibble as usize];
-            at += 1;
+            bytes[at] = DIGITS[usize::from(byte >> 4)];
+            bytes[at + 1] = DIGITS[usize::from(byte & 15)];
+            at += 2;
         }
         RequestId {
             bytes,

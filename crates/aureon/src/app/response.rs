@@ -154,6 +154,11 @@ impl Response {
         }
     }
 
+    /// Adds lines serialised by [`prepare_fields`](super::prepare_fields), in one piece.
+    pub(super) fn append_prepared(&mut self, lines: &[u8]) {
+        self.fields.append_prepared(lines);
+    }
+
     /// Adds `name` to `Vary` unless it is listed or everything is (RFC 9110 §12.5.5).
     pub fn add_vary(&mut self, name: &str) {
         let Some(old) = self.field("vary") else {

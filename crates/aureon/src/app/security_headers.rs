@@ -3,12 +3,16 @@
 //! The defaults break no ordinary site; what depends on the site (a content security policy,
 //! HTTPS only) is added by name. A field that the handler has set stays.
 
-use super::{Middleware, Request, Response};
+use std::sync::Arc;
+
+use super::{Middleware, Request, Response, prepare_fields};
 
 /// Middleware that adds them to every answer.
 #[derive(Clone, Debug)]
 pub struct SecurityHeaders {
     fields: Vec<(&'static str, String)>,
+    /// All of them as lines: what most answers get, in one copy.
+    lines: Arc<[u8]>,
 }
 
 impl SecurityHeaders {
@@ -21,10 +25,11 @@ impl SecurityHeaders {
             ("Referrer-Policy", "strict-origin-when-cross-origin"),
             ("Cross-Origin-Opener-Policy", "same-origin"),
         ];
-        let fields = fields
-            .map(|(name, value)| (name, String::from(value)))
-            .into();
-        SecurityHeaders { fields }
+        SecurityHeaders::of(
+            fields
+                .map(|(name, value)| (name, String::from(value)))
+                .into(),
+        )
     }
 
     /// What pages may load and run (CSP).
@@ -44,13 +49,18 @@ impl SecurityHeaders {
     pub fn without(mut self, name: &str) -> SecurityHeaders {
         self.fields
             .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
-        self
+        SecurityHeaders::of(self.fields)
     }
 
     fn with(self, name: &'static str, value: String) -> SecurityHeaders {
-        let mut headers = self.without(name);
-        headers.fields.push((name, value));
-        headers
+        let mut fields = self.without(name).fields;
+        fields.push((name, value));
+        SecurityHeaders::of(fields)
+    }
+
+    fn of(fields: Vec<(&'static str, String)>) -> SecurityHeaders {
+        let lines = prepare_fields(fields.iter().map(|(name, value)| (*name, value.as_bytes())));
+        SecurityHeaders { fields, lines }
     }
 }
 
@@ -62,6 +72,13 @@ impl Default for SecurityHeaders {
 
 impl Middleware for SecurityHeaders {
     fn after(&self, _: &Request<'_>, response: &mut Response) {
+        let own = |name: &[u8]| {
+            let mut ours = self.fields.iter();
+            ours.any(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
+        };
+        if !response.fields().any(|(name, _)| own(name)) {
+            return response.append_prepared(&self.lines);
+        }
         for (name, value) in &self.fields {
             response.set_field_if_absent(name, value);
         }

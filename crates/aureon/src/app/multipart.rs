@@ -327,7 +327,8 @@ mod tests {
         let two = format!("--XX\r\n{A}x\r\n--X\r\n\r\n--XX\r\n{A}2\r\n--XX--");
         check(&two, "a None None \"x\\r\\n--X\\r\\n\" | a None None \"2\"");
         let file = "--XX\r\ncontent-type: text/plain\r\nX: y\r\n\
-            CONTENT-DISPOSITION: Form-Data; filename=\"q\\\"%22\\.txt\"; name=f\r\n\r\nhi\r\n--XX--";
+            CONTENT-DISPOSITION: Form-Data; filename=\"q\\\"%22\\.txt\"; name=f\r\n\r\n\
+            hi\r\n--XX--";
         check(
             file,
             "f Some(\"q\\\"\\\"\\\\.txt\") Some(\"text/plain\") \"hi\"",

@@ -26,6 +26,9 @@ pub mod check;
 pub mod command;
 pub mod config;
 pub mod document;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod help;
 pub mod json;
 pub mod line;

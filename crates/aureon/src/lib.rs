@@ -6,6 +6,9 @@
 
 pub mod app;
 pub mod files;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http;
 pub mod limits;
 pub mod server;

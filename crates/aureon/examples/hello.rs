@@ -11,9 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut router = Router::new();
     router.get("/", |_| "Hello from AUREON\n");
     router.get("/double/{number}", double);
-    Server::new(router.build()?)
-        .listen("127.0.0.1:8080")?
-        .start()?
-        .join()?;
+    let server = Server::new(router.build()?).listen("127.0.0.1:8080")?;
+    server.start()?.join()?;
     Ok(())
 }

@@ -458,7 +458,10 @@ fn an_upload_is_read_as_it_comes_and_holds_its_sender_back() {
     assert_eq!(read_answer(&mut stream).1, size.to_string().into_bytes());
     // Chunked, with 100-continue, on the same connection.
     stream
-        .write_all(b"PUT /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
+        .write_all(
+            b"PUT /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
+            Expect: 100-continue\r\n\r\n",
+        )
         .unwrap();
     assert!(
         read_answer(&mut stream)

@@ -141,8 +141,8 @@ fn any_matches<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Limits;
     use crate::http::{Scratch, parse_head};
+    use crate::limits::Limits;
 
     /// 1994-11-15T12:45:26Z, the RFC's example.
     const MODIFIED: u64 = 784_903_526;

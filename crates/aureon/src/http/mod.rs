@@ -6,9 +6,9 @@
 //!
 //! In reading order: [`Method`], [`Status`] and [`Error`] are the words; `scan` classifies
 //! bytes; `parse` reads a head once, left to right, resuming where it stopped; `fields` and
-//! `framing` say what may stand in it and where a body ends; `chunked` reads the one coding we know; [`Session`] is the state machine
-//! that decides what happens next on a connection; `write` renders heads; `date` the clock's
-//! text form.
+//! `framing` say what may stand in it and where a body ends; `chunked` reads the one coding we
+//! know; [`Session`] is the state machine that decides what happens next on a connection;
+//! `write` renders heads; `date` the clock's text form.
 
 mod chunked;
 pub mod date;

@@ -4,6 +4,7 @@
 //! spreads connections and no worker waits for another. A Unix socket, or one that was
 //! inherited, exists once and is shared.
 
+use crate::limits::ADDRESSES_OF_A_NAME_MAX;
 use crate::sys::socket;
 use std::fmt;
 use std::io;
@@ -52,9 +53,6 @@ impl std::error::Error for ListenError {
         Some(&self.source)
     }
 }
-
-/// Most addresses that one name may stand for. 16: a name with more is a mistake.
-const ADDRESSES_OF_A_NAME_MAX: usize = 16;
 
 /// The listeners bound so far.
 #[derive(Debug, Default)]

@@ -143,13 +143,13 @@ extern "C" fn on_signal(number: libc::c_int) {
 }
 
 #[cfg(target_os = "linux")]
-unsafe fn errno_location() -> *mut libc::c_int {
+fn errno_location() -> *mut libc::c_int {
     // SAFETY: no preconditions; returns this thread's `errno`.
     unsafe { libc::__errno_location() }
 }
 
 #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
-unsafe fn errno_location() -> *mut libc::c_int {
+fn errno_location() -> *mut libc::c_int {
     // SAFETY: no preconditions; returns this thread's `errno`.
     unsafe { libc::__error() }
 }

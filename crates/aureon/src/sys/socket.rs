@@ -148,8 +148,8 @@ pub fn listen_inherited(number: u32) -> io::Result<OwnedFd> {
         let text = "0, 1 and 2 are standard input, output and error";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    if get_option(raw, libc::SO_TYPE)? != libc::SOCK_STREAM
-        || get_option(raw, libc::SO_ACCEPTCONN)? == 0
+    if option_value(raw, libc::SO_TYPE)? != libc::SOCK_STREAM
+        || option_value(raw, libc::SO_ACCEPTCONN)? == 0
     {
         let text = "the descriptor is no listening stream socket";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -163,7 +163,7 @@ pub fn listen_inherited(number: u32) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn get_option(fd: RawFd, name: i32) -> io::Result<i32> {
+fn option_value(fd: RawFd, name: i32) -> io::Result<i32> {
     let mut value = 0i32;
     let mut length = size_of::<i32>() as libc::socklen_t;
     // SAFETY: both pointers are to locals that live across the call, and `length` is their size.

@@ -33,6 +33,7 @@ pub(super) fn check_host(value: &[u8]) -> Result<(), Error> {
 }
 
 /// A Host with a port, an IP literal, or characters that few names have.
+#[cold]
 fn check_rare_host(value: &[u8]) -> Result<(), Error> {
     if value.is_empty() || scan::host_len(value) != value.len() {
         return Err(Error::Host);

@@ -157,7 +157,7 @@ impl Parser {
     }
 
     /// Goes through the stages in the order of the bytes, from the one it stopped in.
-    #[inline]
+    #[inline(always)]
     fn stages(
         &mut self,
         window: &[u8],
@@ -462,7 +462,8 @@ impl Parser {
         // What stands between colon and CRLF, white space and all.
         let raw = &window[self.mark..self.cursor];
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
+            // No byte but a letter becomes one of these letters by its case bit.
+            4 if word(name) | 0x2020_2020 == u32::from_le_bytes(*b"host") => {
                 // RFC 9112 §3.2: more than one is an error, equal or not.
                 if self.host.is_some() {
                     return Err(Error::HostConflict);
@@ -519,6 +520,7 @@ impl Parser {
     }
 
     /// The rules that need the whole head.
+    #[inline(always)]
     fn finish(&mut self, window: &[u8]) -> Result<(), Error> {
         if self.encoding_seen {
             if self.length_seen {
@@ -551,6 +553,14 @@ impl Parser {
             _ => Ok(()),
         }
     }
+}
+
+/// Four bytes as a number; zero for any other count.
+#[inline]
+fn word(bytes: &[u8]) -> u32 {
+    bytes
+        .first_chunk()
+        .map_or(0, |chunk| u32::from_le_bytes(*chunk))
 }
 
 /// Whether the LF of a CRLF is at `at`; an error when something else is.

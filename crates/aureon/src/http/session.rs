@@ -316,7 +316,7 @@ impl Session {
     /// Appends the head of the answer and says how its content is delimited.
     ///
     /// Decides here whether the connection lives on, because the head has to say so.
-    #[inline]
+    #[inline(always)]
     pub fn send_head(
         &mut self,
         out: &mut Vec<u8>,
@@ -325,16 +325,30 @@ impl Session {
     ) -> Delimiter {
         debug_assert!(self.sending == Sending::Owed);
         self.keep &= self.can_discard(limits);
+        let (delimiter, length) = self.delimit(reply);
         write::write_status(out, reply.status, reply.preamble);
         out.extend_from_slice(reply.prepared);
-        out.extend_from_slice(reply.fields);
-        let delimiter = self.write_framing(out, reply);
+        if !reply.fields.is_empty() {
+            out.extend_from_slice(reply.fields);
+        }
         if !self.keep {
             out.extend_from_slice(b"Connection: close\r\n");
         } else if self.old {
             out.extend_from_slice(b"Connection: keep-alive\r\n");
         }
-        out.extend_from_slice(b"\r\n");
+        match length {
+            Some(length) => write::write_length_and_end(out, length),
+            None if delimiter == Delimiter::Chunks => {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
+            }
+            None => out.extend_from_slice(b"\r\n"),
+        }
+        // Said of a GET, meant for a HEAD: the head is the same, the content is left out.
+        let delimiter = if self.head_only {
+            Delimiter::Nothing
+        } else {
+            delimiter
+        };
         self.sending = match delimiter {
             Delimiter::Nothing => Sending::Done,
             _ => Sending::Content(delimiter),
@@ -342,41 +356,22 @@ impl Session {
         delimiter
     }
 
+    /// How the content of an answer to a GET would be delimited, and the length to state.
     #[inline]
-    fn write_framing(&mut self, out: &mut Vec<u8>, reply: &Reply<'_>) -> Delimiter {
-        // RFC 9110 §8.6: neither length nor coding on 1xx and 204; a 304 would have to name the
-        // length of the 200 it stands for, so it says nothing.
-        if reply.status.has_no_content() {
-            return Delimiter::Nothing;
-        }
-        // RFC 9110 §15.3.6: a 205 has no content, and says so.
-        let length = if reply.status == Status::RESET_CONTENT {
-            Some(0)
-        } else {
-            reply.length
-        };
-        let delimiter = match length {
-            Some(length) => {
-                write::write_content_length(out, length);
-                if length == 0 {
-                    Delimiter::Nothing
-                } else {
-                    Delimiter::Length
-                }
-            }
+    fn delimit(&mut self, reply: &Reply<'_>) -> (Delimiter, Option<u64>) {
+        match reply.length {
+            // RFC 9110 §8.6: neither length nor coding on 1xx and 204; a 304 would have to name
+            // the length of the 200 it stands for, so it says nothing.
+            _ if reply.status.has_no_content() => (Delimiter::Nothing, None),
+            // RFC 9110 §15.3.6: a 205 has no content, and says so.
+            _ if reply.status == Status::RESET_CONTENT => (Delimiter::Nothing, Some(0)),
+            Some(0) => (Delimiter::Nothing, Some(0)),
+            Some(length) => (Delimiter::Length, Some(length)),
             None if self.old => {
                 self.keep = false;
-                Delimiter::Close
+                (Delimiter::Close, None)
             }
-            None => {
-                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-                Delimiter::Chunks
-            }
-        };
-        if self.head_only {
-            Delimiter::Nothing
-        } else {
-            delimiter
+            None => (Delimiter::Chunks, None),
         }
     }
 
@@ -431,8 +426,8 @@ impl Session {
         let length = 4 + reason.len() + 2 + error.name().len() + 1;
         write::write_status(out, status, preamble);
         write::write_field(out, "Content-Type", b"text/plain; charset=utf-8");
-        write::write_content_length(out, length as u64);
-        out.extend_from_slice(b"Connection: close\r\n\r\n");
+        out.extend_from_slice(b"Connection: close\r\n");
+        write::write_length_and_end(out, length as u64);
         if !self.head_only {
             write::write_decimal(out, u64::from(status.code()));
             for part in [" ", reason, ": ", error.name(), "\n"] {

@@ -35,26 +35,47 @@ impl Preamble {
 
 /// Appends the status line and the Date field, which every response of ours has (RFC 9110
 /// §6.6.1).
-#[inline]
+#[inline(always)]
 pub fn write_status(out: &mut Vec<u8>, status: Status, preamble: &Preamble) {
     if status == Status::OK {
-        out.extend_from_slice(&preamble.bytes);
-    } else {
-        out.extend_from_slice(b"HTTP/1.1 ");
-        write_decimal(out, u64::from(status.code()));
-        out.push(b' ');
-        out.extend_from_slice(status.reason().as_bytes());
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(&preamble.bytes[OK_LINE.len()..]);
+        return out.extend_from_slice(&preamble.bytes);
     }
+    write_rare_status(out, status, preamble);
 }
 
-/// Appends Content-Length.
-#[inline]
-pub fn write_content_length(out: &mut Vec<u8>, length: u64) {
-    out.extend_from_slice(b"Content-Length: ");
-    write_decimal(out, length);
+#[cold]
+fn write_rare_status(out: &mut Vec<u8>, status: Status, preamble: &Preamble) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    write_decimal(out, u64::from(status.code()));
+    out.push(b' ');
+    out.extend_from_slice(status.reason().as_bytes());
     out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&preamble.bytes[OK_LINE.len()..]);
+}
+
+/// Appends Content-Length and the empty line that ends a head, in one piece.
+#[inline]
+pub fn write_length_and_end(out: &mut Vec<u8>, length: u64) {
+    const NAME: &[u8; 16] = b"Content-Length: ";
+    const END: &[u8; 4] = b"\r\n\r\n";
+    /// Digits of the largest number.
+    const DIGITS: usize = 20;
+    // Filled from its end, because the digits come last first.
+    let mut line = [0u8; NAME.len() + DIGITS + END.len()];
+    let mut at = NAME.len() + DIGITS;
+    line[at..].copy_from_slice(END);
+    let mut rest = length;
+    loop {
+        at -= 1;
+        line[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    at -= NAME.len();
+    line[at..at + NAME.len()].copy_from_slice(NAME);
+    out.extend_from_slice(&line[at..]);
 }
 
 /// Appends one field line. The caller has checked name and value.
@@ -120,6 +141,9 @@ mod tests {
             let mut out = Vec::new();
             write_decimal(&mut out, value);
             assert_eq!(out, format!("{value}").into_bytes());
+            out.clear();
+            write_length_and_end(&mut out, value);
+            assert_eq!(out, format!("Content-Length: {value}\r\n\r\n").into_bytes());
         }
         for value in [0usize, 1, 15, 16, 255, 4_096, usize::MAX] {
             let mut out = Vec::new();

@@ -393,7 +393,7 @@ impl<D: Driver> Desk<D> {
     }
 
     /// Writes the answer: here when its content is small and in memory, which is nearly always.
-    #[inline]
+    #[inline(always)]
     fn respond(
         &mut self,
         connection: &mut Connection,
@@ -458,7 +458,7 @@ impl<D: Driver> Desk<D> {
         self.enter(connection, Phase::Sending);
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_head(
         &mut self,
         connection: &mut Connection,
@@ -479,7 +479,7 @@ impl<D: Driver> Desk<D> {
     }
 
     /// The whole answer is in the output.
-    #[inline]
+    #[inline(always)]
     fn end(
         &mut self,
         connection: &mut Connection,

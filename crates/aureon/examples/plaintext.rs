@@ -3,7 +3,7 @@
 //! `/plaintext` answers 13 bytes of text, and `DIR`, when given, is served at `/`. Everything
 //! else is at its default: limits, strict parsing, routing, `Date`.
 
-use aureon::{Response, Router, Server};
+use aureon::{Files, Response, Router, Server};
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -12,6 +12,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let workers = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let mut router = Router::new();
     router.get("/plaintext", |_| Response::text("Hello, World!"));
+    if let Some(root) = arguments.next() {
+        router.mount("/", Files::new(root)?);
+    }
     let server = Server::new(router.build()?)
         .workers(workers)
         .listen(&address)?;

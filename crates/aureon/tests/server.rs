@@ -271,6 +271,31 @@ fn a_bind_error_names_address_and_cause() {
     assert!(Server::new(hello().build().unwrap()).start().is_err());
 }
 
+#[test]
+fn a_client_that_connects_while_the_server_starts_is_never_reset() {
+    // The port of a listener that is closed again is free for the server.
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let client = std::thread::spawn(move || {
+        let began = Instant::now();
+        loop {
+            assert!(began.elapsed() < PATIENCE, "nobody listens");
+            let Ok(mut stream) = TcpStream::connect(free) else {
+                continue;
+            };
+            stream.write_all(GET_CLOSE.as_bytes()).unwrap();
+            return read_to_end(&mut stream);
+        }
+    });
+    let server = Server::new(hello().build().unwrap()).workers(2);
+    let running = server.listen(&free.to_string()).unwrap().start().unwrap();
+    assert!(client.join().unwrap().ends_with("hello"));
+    running.stopper().drain();
+    running.join().unwrap();
+}
+
 /// A blocking route that says when it has begun and waits to be let go.
 fn gated() -> (Router, Receiver<()>, Sender<()>) {
     let (begun, has_begun) = channel();

@@ -87,11 +87,7 @@ impl Listeners {
         {
             // Without sharing first: with it the bind would succeed beside another process of
             // ours, and the two would take each other's connections without a word.
-            let probe = socket::listen_tcp(address, backlog, false).map_err(fail)?;
-            let bound = socket::local_address(&probe)
-                .map_err(fail)?
-                .unwrap_or(address);
-            drop(probe);
+            let bound = socket::probe_tcp(address).map_err(fail)?;
             let fd = socket::listen_tcp(bound, backlog, true).map_err(fail)?;
             self.bound.push((Address::Ip(bound), fd));
             found += 1;

@@ -160,9 +160,10 @@ impl Server {
             let (shared, order) = (Arc::clone(&shared), Arc::clone(&order));
             let stopper = running.stopper.clone();
             let body = move || {
-                let mut worker = Worker::new(driver, shared, index, connections_max, order);
-                // A worker that can't go on takes the others along: half a server is worse.
-                worker.run().inspect_err(|_| stopper.halt())
+                let fall = Fall(stopper);
+                Worker::new(driver, shared, index, connections_max, order).run()?;
+                fall.stand();
+                Ok(())
             };
             let builder = Builder::new()
                 .name(format!("aureon-{index}"))
@@ -176,6 +177,23 @@ impl Server {
             }
         }
         Ok(running)
+    }
+}
+
+/// Halts the other workers when one ends by an error, or by a panic that would be a bug of ours:
+/// half a server is worse than none, because nobody notices.
+struct Fall(Stopper);
+
+impl Fall {
+    /// The worker has ended as it should.
+    fn stand(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Fall {
+    fn drop(&mut self) {
+        self.0.halt();
     }
 }
 

@@ -71,11 +71,28 @@ fn prepare(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a TCP address is free: binds it unshared and lets go again. Gives the address with
+/// the port that the kernel chose for port 0.
+///
+/// Nothing listens meanwhile, so no client can connect to a socket that is about to close.
+pub fn probe_tcp(address: SocketAddr) -> io::Result<SocketAddr> {
+    let fd = bind_tcp(address, false)?;
+    Ok(local_address(&fd)?.unwrap_or(address))
+}
+
 /// Listens on a TCP address. `share` lets every worker bind one of its own (`SO_REUSEPORT`), and
 /// the kernel then spreads connections over them.
 ///
 /// An IPv6 listener takes IPv6 only, so that `0.0.0.0` and `[::]` may both be listed.
 pub fn listen_tcp(address: SocketAddr, backlog: u32, share: bool) -> io::Result<OwnedFd> {
+    let fd = bind_tcp(address, share)?;
+    let raw = fd.as_raw_fd();
+    listen_on(raw, backlog)?;
+    set_tcp_options(raw)?;
+    Ok(fd)
+}
+
+fn bind_tcp(address: SocketAddr, share: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() {
         libc::AF_INET
     } else {
@@ -94,8 +111,6 @@ pub fn listen_tcp(address: SocketAddr, backlog: u32, share: bool) -> io::Result<
     let (storage, length) = to_kernel(address);
     // SAFETY: `storage` holds an address of `length` bytes and lives across the call.
     check(unsafe { libc::bind(raw, (&raw const storage).cast(), length) })?;
-    listen_on(raw, backlog)?;
-    set_tcp_options(raw)?;
     Ok(fd)
 }
 

@@ -16,7 +16,7 @@
 //! together; [`address`] resolves where to listen and [`check`] looks whether it would work;
 //! [`help`] and [`problem`] are what the operator reads. [`command`] dispatches, [`service`]
 //! serves the [`api`] and the [`site`]. [`observer`] hears of each exchange, [`access_log`]
-//! carries its [`line`] to standard output; [`json`] and [`stamp`] write their parts.
+//! carries its [`line`](mod@line) to standard output; [`json`] and [`stamp`] write their parts.
 
 pub mod access_log;
 pub mod address;

@@ -121,6 +121,9 @@ impl Line<'_> {
         object.number("bytes", self.bytes);
         object.seconds("duration", self.duration_us);
         match self.client {
+            Some(std::net::IpAddr::V4(ip)) => {
+                object.ipv4("client_ip", ip);
+            }
             Some(ip) => object.display("client_ip", &ip),
             None => object.string("client_ip", "unix"),
         }

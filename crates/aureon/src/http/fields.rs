@@ -24,15 +24,21 @@ pub(super) fn trimmed(window: &[u8], mut start: usize, mut end: usize) -> (usize
 /// empty Host that no HTTP client on a socket has.
 #[inline]
 pub(super) fn check_host(value: &[u8]) -> Result<(), Error> {
-    // Nearly every Host is a plain name: one scan settles it.
-    match scan::name_len(value) {
-        0 => check_rare_host(value),
-        len if len == value.len() => Ok(()),
+    // Nearly every Host is a plain name, with a port or without: one scan settles it.
+    let name_len = scan::name_len(value);
+    match &value[name_len..] {
+        [] if name_len > 0 => Ok(()),
+        // Four digits are below 65536, whatever they are.
+        [b':', port @ ..] if name_len > 0 && port.len() <= 4 && all_digits(port) => Ok(()),
         _ => check_rare_host(value),
     }
 }
 
-/// A Host with a port, an IP literal, or characters that few names have.
+fn all_digits(bytes: &[u8]) -> bool {
+    bytes.iter().all(u8::is_ascii_digit)
+}
+
+/// A Host with a long port, an IP literal, or characters that few names have.
 #[cold]
 fn check_rare_host(value: &[u8]) -> Result<(), Error> {
     if value.is_empty() || scan::host_len(value) != value.len() {
@@ -65,7 +71,7 @@ fn check_rare_host(value: &[u8]) -> Result<(), Error> {
         || !port_is_plain
         || digits.len() > 5
         || (digits.len() == 5 && digits > b"65535")
-        || !digits.iter().all(u8::is_ascii_digit)
+        || !all_digits(digits)
     {
         return Err(Error::Host);
     }

@@ -22,7 +22,7 @@ pub(super) fn trimmed(window: &[u8], mut start: usize, mut end: usize) -> (usize
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2). Stricter than the document, which has a use for an
 /// empty Host that no HTTP client on a socket has.
-#[inline]
+#[inline(always)]
 pub(super) fn check_host(value: &[u8]) -> Result<(), Error> {
     // Nearly every Host is a plain name, with a port or without: one scan settles it.
     let name_len = scan::name_len(value);

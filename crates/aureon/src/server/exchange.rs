@@ -90,7 +90,7 @@ impl<D: Driver> Desk<D> {
         let limits = &self.shared.limits;
         let timeout_ms = match phase {
             Phase::Free => 0,
-            Phase::Head => limits.idle_timeout_ms,
+            Phase::Head => return self.enter_head(connection),
             Phase::Body | Phase::Upload | Phase::Discard => limits.body_timeout_ms,
             Phase::Waiting => limits.answer_timeout_ms,
             Phase::Sending | Phase::Closing => limits.write_timeout_ms,
@@ -100,6 +100,14 @@ impl<D: Driver> Desk<D> {
         connection.since_ms = self.now_ms;
         connection.phase_bytes = 0;
         connection.deadline_ms = self.now_ms + u64::from(timeout_ms);
+    }
+
+    /// Waits for the next request. Written out because it happens for every one.
+    #[inline(always)]
+    fn enter_head(&self, connection: &mut Connection) {
+        connection.phase = Phase::Head;
+        connection.since_ms = self.now_ms;
+        connection.deadline_ms = self.now_ms + u64::from(self.shared.limits.idle_timeout_ms);
     }
 
     /// A head is whole, and `rest` was received behind it: begins its exchange and gives the
@@ -542,9 +550,10 @@ impl<D: Driver> Desk<D> {
     }
 
     /// The answer is written: what follows is the session's word.
+    #[inline(always)]
     pub(super) fn settle(&self, connection: &mut Connection) {
         match connection.session.finish() {
-            Outcome::Next => self.enter(connection, Phase::Head),
+            Outcome::Next => self.enter_head(connection),
             Outcome::Discard => self.enter(connection, Phase::Discard),
             Outcome::Close => self.enter(connection, Phase::Closing),
         }

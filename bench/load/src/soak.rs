@@ -267,7 +267,10 @@ fn close(target: &Target, _: &mut Random) -> Result<u64, Failure> {
 
 fn http_1_0(target: &Target, _: &mut Random) -> Result<u64, Failure> {
     let mut client = Client::open(target)?;
-    client.send(format!("GET {} HTTP/1.0\r\n\r\n", target.api))?;
+    client.send(format!(
+        "GET {} HTTP/1.0\r\nHost: localhost\r\n\r\n",
+        target.api
+    ))?;
     client.answer(false)?.expect(200)?;
     client.end()?;
     Ok(1)

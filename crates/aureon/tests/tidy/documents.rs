@@ -7,10 +7,12 @@ use crate::rules::empty_words;
 use crate::{read, root};
 use aureon::limits::Limits;
 
-/// The first block of Rust in a document.
-fn first_rust_block(text: &str) -> Option<&str> {
-    let (_, behind) = text.split_once("```rust\n")?;
-    Some(behind.split_once("```")?.0)
+/// The blocks of Rust in a document.
+fn rust_blocks(text: &str) -> Vec<&str> {
+    let behind = text.split("```rust\n").skip(1);
+    behind
+        .filter_map(|rest| Some(rest.split_once("```")?.0))
+        .collect()
 }
 
 /// An example without the comment it opens with.
@@ -52,14 +54,13 @@ fn missing_limits(table: &str, limits: &[(String, String)]) -> Vec<String> {
 }
 
 #[test]
-fn the_readme_shows_the_example_word_for_word() {
-    let example = read("crates/aureon/examples/hello.rs");
-    let readme = read("README.md");
-    assert_eq!(
-        first_rust_block(&readme),
-        Some(behind_header(&example)),
-        "README.md"
-    );
+fn the_readme_shows_the_examples_word_for_word() {
+    let examples = [
+        read("crates/aureon/examples/hello.rs"),
+        read("crates/aureon-service/examples/backend.rs"),
+    ];
+    let shown: Vec<&str> = examples.iter().map(|text| behind_header(text)).collect();
+    assert_eq!(rust_blocks(&read("README.md")), shown, "README.md");
 }
 
 #[test]
@@ -91,8 +92,11 @@ fn documents_say_something() {
 
 #[test]
 fn a_document_that_differs_is_seen() {
-    assert_eq!(first_rust_block("a\n```rust\nb\n```\nc"), Some("b\n"));
-    assert_eq!(first_rust_block("a\n```sh\nb\n```\nc"), None);
+    assert_eq!(
+        rust_blocks("a\n```rust\nb\n```\nc\n```rust\nd\n```"),
+        ["b\n", "d\n"]
+    );
+    assert!(rust_blocks("a\n```sh\nb\n```\nc").is_empty());
     assert_eq!(behind_header("//! a\n//! b\n\nuse c;\n"), "use c;\n");
     let limits = limits_by_name("Limits { a_max: 1000, b_ms: 2 }");
     assert_eq!(

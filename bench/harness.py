@@ -310,7 +310,7 @@ def allow_descriptors():
 
 def choose(text, known, default):
     chosen = text.split(",") if text else default
-    for name in chosen:
+    for name in chosen or []:
         if name not in known:
             fail(f"no such name: {name}; there are {', '.join(known)}")
     return chosen

@@ -180,11 +180,17 @@ impl Load {
 
     fn turn_until_done(&mut self) -> Result<(), Failure> {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; 512];
+        let mut silent = 0;
         while self.under_way > 0 {
             let count = self.epoll.wait(&mut events, SILENCE_MS);
             let count = count.map_err(|error| format!("epoll: {error}"))?;
-            if count == 0 {
-                return Err(format!("silence after {} answers", self.answered));
+            // Twice, because a virtual machine that was paused wakes up with its time passed.
+            silent = if count == 0 { silent + 1 } else { 0 };
+            if silent == 2 {
+                let (answered, under_way) = (self.answered, self.under_way);
+                return Err(format!(
+                    "silence after {answered} answers, {under_way} missing"
+                ));
             }
             for event in &events[..count] {
                 self.on_readable(event.u64 as usize)?;
@@ -200,13 +206,13 @@ impl Load {
         };
         let kept = connection.partial.len();
         self.input[..kept].copy_from_slice(&connection.partial);
-        connection.partial.clear();
         let received = receive(socket.as_raw_fd(), &mut self.input[kept..]);
         let received = match received.map_err(|error| format!("receive: {error}"))? {
             None => return Ok(()),
             Some(0) => return self.on_end(token),
             Some(received) => received,
         };
+        connection.partial.clear();
         let mut rest = &self.input[..kept + received];
         loop {
             let body = connection.body_left.min(rest.len());

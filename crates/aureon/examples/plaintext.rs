@@ -1,7 +1,8 @@
 //! The server that the benchmarks measure: `plaintext ADDRESS WORKERS [DIR]`.
 //!
-//! `/plaintext` answers 13 bytes of text, and `DIR`, when given, is served at `/`. Everything
-//! else is at its default: limits, strict parsing, routing, `Date`.
+//! `/plaintext` answers 13 bytes of text, `POST /echo` its body (for the soak), and `DIR`, when
+//! given, is served at `/`. Everything else is at its default: limits, strict parsing, routing,
+//! `Date`.
 
 use aureon::{Files, Response, Router, Server};
 use std::error::Error;
@@ -12,6 +13,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let workers = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let mut router = Router::new();
     router.get("/plaintext", |_| Response::text("Hello, World!"));
+    router.post("/echo", |request| {
+        Response::bytes("application/octet-stream", request.body().to_vec())
+    });
     if let Some(root) = arguments.next() {
         router.mount("/", Files::new(root)?);
     }

@@ -214,6 +214,3 @@ pub const GZIP_BYTES_MAX: usize = 256 * 1024;
 
 /// Milliseconds that the in-process test client waits for an answer. 10 s.
 pub const CLIENT_TIMEOUT_MS: u64 = 10_000;
-
-/// Addresses that one name to listen on may stand for. 16: a name with more is a mistake.
-pub const ADDRESSES_OF_A_NAME_MAX: usize = 16;

@@ -254,6 +254,7 @@ fn a_bind_error_names_address_and_cause() {
     assert!(error_of("192.0.2.1:80").contains("192.0.2.1:80"));
     assert!(error_of("127.0.0.1").contains("127.0.0.1"));
     assert!(error_of("127.0.0.1:99999").contains("127.0.0.1:99999"));
+    assert!(error_of("localhost:80").contains("write an IP address"));
     assert!(error_of("unix:/no/such/folder/x").contains("/no/such/folder/x"));
     let server = Server::new(hello().build().unwrap());
     assert!(

@@ -4,11 +4,10 @@
 //! spreads connections and no worker waits for another. A Unix socket, or one that was
 //! inherited, exists once and is shared.
 
-use crate::limits::ADDRESSES_OF_A_NAME_MAX;
 use crate::sys::socket;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -79,26 +78,18 @@ impl Listeners {
             self.bound.push((Address::Unix(path), fd));
             return Ok(());
         }
-        let mut found = 0;
-        for address in text
-            .to_socket_addrs()
-            .map_err(fail)?
-            .take(ADDRESSES_OF_A_NAME_MAX)
-        {
-            // Without sharing first: with it the bind would succeed beside another process of
-            // ours, and the two would take each other's connections without a word.
-            let bound = socket::probe_tcp(address).map_err(fail)?;
-            let fd = socket::listen_tcp(bound, backlog, true).map_err(fail)?;
-            self.bound.push((Address::Ip(bound), fd));
-            found += 1;
-        }
-        match found {
-            0 => Err(fail(io::Error::new(
-                io::ErrorKind::NotFound,
-                "the name has no address",
-            ))),
-            _ => Ok(()),
-        }
+        // A name could stand for any address tomorrow, and resolving it would bring the C
+        // library's resolver, 25 KB, into a static program.
+        let address: SocketAddr = text.parse().map_err(|_| {
+            let text = "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080";
+            fail(io::Error::new(io::ErrorKind::InvalidInput, text))
+        })?;
+        // Without sharing first: with it the bind would succeed beside another process of
+        // ours, and the two would take each other's connections without a word.
+        let bound = socket::probe_tcp(address).map_err(fail)?;
+        let fd = socket::listen_tcp(bound, backlog, true).map_err(fail)?;
+        self.bound.push((Address::Ip(bound), fd));
+        Ok(())
     }
 
     pub(super) fn inherit(&mut self, descriptor: u32) -> Result<(), ListenError> {

@@ -91,12 +91,12 @@ impl Server {
         self
     }
 
-    /// Listens on an address: `127.0.0.1:8080`, `[::]:8080`, a name and a port (every address
-    /// of the name), or `unix:/path`. May be called several times.
+    /// Listens on an address: `127.0.0.1:8080`, `[::]:8080`, or `unix:/path`. May be called
+    /// several times.
     ///
     /// # Errors
     ///
-    /// The address can't be read, resolved or bound; the error names it and the cause.
+    /// The address can't be read or bound; the error names it and the cause.
     pub fn listen(mut self, address: &str) -> Result<Server, ListenError> {
         self.listeners.bind(address, self.limits.backlog)?;
         Ok(self)

@@ -131,12 +131,13 @@ impl<D: Driver> Desk<D> {
             self.refuse(connection, Error::LengthRequired);
             return 0;
         }
-        if self.shared.app.work(&matched) == Work::Upload {
+        let work = self.shared.app.work(&matched);
+        if work == Work::Upload {
             self.begin_upload(connection, key, head, matched);
             return 0;
         }
         if !connection.session.wants_body() {
-            self.answer(connection, key, head, matched, &[]);
+            self.answer(connection, key, head, &matched, work, &[]);
             return 0;
         }
         self.begin_body(connection, key, head, matched, rest)
@@ -151,8 +152,9 @@ impl<D: Driver> Desk<D> {
         matched: Match,
         rest: &[u8],
     ) -> usize {
+        let work = self.shared.app.work(&matched);
         let Some(body_max) = self.shared.app.body_wanted(&matched) else {
-            self.answer(connection, key, head, matched, &[]);
+            self.answer(connection, key, head, &matched, work, &[]);
             return 0;
         };
         if self.lacks_length(connection, head, &matched) {
@@ -170,7 +172,7 @@ impl<D: Driver> Desk<D> {
                 if let Ok(BodyEvent::Data { bytes, consumed }) =
                     connection.session.receive_body(rest, limits)
                 {
-                    self.answer(connection, key, head, matched, bytes);
+                    self.answer(connection, key, head, &matched, work, bytes);
                     return consumed;
                 }
             }
@@ -239,7 +241,8 @@ impl<D: Driver> Desk<D> {
             } = *suspended;
             if let Some(request) = request {
                 let head = *request.borrow().head();
-                self.answer(connection, key, head, matched, &body);
+                let work = self.shared.app.work(&matched);
+                self.answer(connection, key, head, &matched, work, &body);
             }
         }
         at
@@ -252,17 +255,28 @@ impl<D: Driver> Desk<D> {
         connection: &mut Connection,
         key: u64,
         head: Head<'_>,
-        matched: Match,
+        matched: &Match,
+        work: Work,
         body: &[u8],
     ) {
-        let desk_shared = Rc::clone(&self.shared);
+        let shared = Rc::clone(&self.shared);
         let request = Request::new(head, body, connection.peer);
-        if desk_shared.app.work(&matched) == Work::Inline {
-            let response = desk_shared.app.answer(&matched, &request);
-            self.respond(connection, key, &request, &matched, response, self.now_us);
-            return;
+        if work == Work::Inline {
+            let response = shared.app.answer(matched, &request);
+            self.respond(connection, key, &request, matched, response, self.now_us);
+        } else {
+            self.answer_on_pool(connection, key, &request, matched);
         }
-        let (shared, mailbox) = (Arc::clone(&desk_shared), Arc::clone(&self.mailbox));
+    }
+
+    fn answer_on_pool(
+        &mut self,
+        connection: &mut Connection,
+        key: u64,
+        request: &Request<'_>,
+        matched: &Match,
+    ) {
+        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
         let owned = Box::new(request.to_owned());
         let job_matched = matched.clone();
         let job = Box::new(move || {
@@ -275,8 +289,11 @@ impl<D: Driver> Desk<D> {
             });
         });
         match self.shared.pool.run(job) {
-            Ok(()) => self.wait(connection, Suspended::new(None, matched, self.now_us)),
-            Err(_) => self.overloaded(connection, key, &request, &matched),
+            Ok(()) => self.wait(
+                connection,
+                Suspended::new(None, matched.clone(), self.now_us),
+            ),
+            Err(_) => self.overloaded(connection, key, request, matched),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The service: a configuration, routes, and a server around them until somebody says stop.
 //!
-//! [`Service::run`] puts the parts together in one visible order and is the only place that
-//! starts threads, catches signals and writes to standard error. A backend of one's own is this
-//! with routes added; what it does not set is what `aureond` does.
+//! [`Service::run`] puts the parts together in one visible order, then leaves them to the
+//! [`supervisor`](crate::supervisor). A backend of one's own is this with routes added; what it
+//! does not set is what `aureond` does.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -12,8 +12,7 @@ use std::time::Duration;
 use aureon::Router;
 use aureon::app::{Compression, Cors, RequestIds, SecurityHeaders};
 use aureon::files::Files;
-use aureon::server::{Server, Stopper};
-use aureon::sys::signal::{Signal, Signals};
+use aureon::server::Server;
 
 use crate::access_log::AccessLog;
 use crate::address::Address;
@@ -22,6 +21,7 @@ use crate::line::Form;
 use crate::observer::{LogObserver, now_ms};
 use crate::problem::Exit;
 use crate::settings::Config;
+use crate::supervisor::Supervisor;
 use crate::{address, api, check, site};
 
 /// How long lines of the log may take to leave at the end. 2 s: whoever reads them is stuck.
@@ -89,7 +89,7 @@ impl Service {
             })?;
         }
         // Before any worker exists, so that a signal in between is not lost.
-        let signals = Signals::catch().map_err(|error| failed("cannot catch signals", &error))?;
+        let supervisor = Supervisor::new()?;
         let log = start_log(&config, workers)?;
         let exchanges = config.log != "off";
         let observer = LogObserver::new(log.clone(), exchanges, config.log_health);
@@ -97,9 +97,8 @@ impl Service {
             .observer(observer)
             .start()
             .map_err(|error| failed("cannot start the workers", &error))?;
-        watch_signals(signals, running.stopper(), config.limits.drain_timeout_ms)?;
         announce(&config, running.addresses());
-        let ended = running.join();
+        let ended = supervisor.run(running, config.limits.drain_timeout_ms)?;
         if !log.close(LOG_PATIENCE) {
             say("the reader of the access log is stuck; its last lines are lost");
         }
@@ -109,7 +108,7 @@ impl Service {
     }
 }
 
-fn failed(what: &str, error: &io::Error) -> Failure {
+pub(crate) fn failed(what: &str, error: &io::Error) -> Failure {
     Failure::new(Exit::Failed, [what, ": ", &error.to_string()].concat())
 }
 
@@ -198,38 +197,4 @@ fn announce(config: &Config, addresses: &[aureon::server::Address]) {
         };
         say(&["listening on ", &url].concat());
     }
-}
-
-/// The first signal drains, a second INT halts. The thread lives as long as the process.
-fn watch_signals(
-    mut signals: Signals,
-    stopper: Stopper,
-    drain_timeout_ms: u32,
-) -> Result<(), Failure> {
-    let patience = crate::value::Kind::Duration(0, u64::MAX)
-        .show(&crate::value::Value::Number(u64::from(drain_timeout_ms)));
-    let body = move || {
-        let mut draining = false;
-        while let Ok(signal) = signals.wait() {
-            if draining && signal == Signal::Interrupt {
-                say("INT again: stopping at once");
-                stopper.halt();
-            } else if !draining {
-                draining = true;
-                let told = [
-                    signal.name(),
-                    ": finishing what runs, for at most ",
-                    &patience,
-                ];
-                say(&told.concat());
-                stopper.drain();
-            }
-        }
-    };
-    let spawned = thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(body);
-    spawned
-        .map(drop)
-        .map_err(|error| failed("cannot watch for signals", &error))
 }

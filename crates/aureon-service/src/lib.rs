@@ -15,8 +15,9 @@
 //! reads the file, [`arguments`] the command line and [`config`] puts them and the environment
 //! together; [`address`] resolves where to listen and [`check`] looks whether it would work;
 //! [`help`] and [`problem`] are what the operator reads. [`command`] dispatches, [`service`]
-//! serves the [`api`] and the [`site`] and [`supervisor`] obeys signals. [`observer`] hears of each exchange, [`access_log`]
-//! carries its [`line`](mod@line) to standard output; [`json`] and [`stamp`] write their parts.
+//! serves the [`api`] and the [`site`], and [`supervisor`] obeys signals until the end.
+//! [`observer`] hears of each exchange, [`access_log`] carries its [`line`](mod@line) to standard
+//! output; [`json`] and [`stamp`] write their parts.
 
 pub mod access_log;
 pub mod address;

@@ -187,6 +187,10 @@ pub const DRAIN_TURNS_MAX: u32 = 16;
 /// may be on the way. 500.
 pub const DRAIN_FIRST_REQUEST_MS: u64 = 500;
 
+/// Milliseconds that a reload waits for the workers to take the new application over. 1,000: a
+/// worker does between two turns, unless a handler holds it.
+pub const RELOAD_WAIT_MS: u64 = 1_000;
+
 /// Segments of one route. 32: the walk over a path recurses as deep as the deepest route.
 pub const ROUTE_SEGMENTS_MAX: usize = 32;
 

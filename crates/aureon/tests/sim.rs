@@ -15,8 +15,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 fn app() -> App {
+    routes(Router::new())
+}
+
+fn routes(mut router: Router) -> App {
     let file = tempfile_of(&pattern(150_000));
-    let mut router = Router::new();
     router.get("/", |_| "hello");
     router.post("/echo", |request: &Request<'_>| request.body().to_vec());
     router.get("/panic", |_| -> &'static str { panic!("meant to") });
@@ -34,6 +37,17 @@ fn app() -> App {
         Response::bytes("text/plain", Body::File(range))
     });
     router.build().unwrap()
+}
+
+/// The same answers from another table: routes that nobody asks for come first, so that a match
+/// of the one means something else to the other.
+fn app_of(shape: usize) -> App {
+    let mut router = Router::new();
+    for number in 0..shape {
+        router.get(&format!("/{number}/{{a}}/{{b}}"), |_| "nobody asks");
+        router.post(&format!("/large/{number}x/y"), |_| "nobody asks");
+    }
+    routes(router)
 }
 
 fn tempfile_of(bytes: &[u8]) -> Arc<std::fs::File> {
@@ -200,6 +214,9 @@ fn play(seed: u64, resets: bool) {
                 usize::MAX
             };
             world.client(*client, |client| client.window = window);
+        }
+        if random.chance(3) {
+            simulation.reload(app_of(random.below(9)), Limits::DEFAULT);
         }
         simulation.turn().unwrap();
         turns += 1;

@@ -4,6 +4,7 @@
 //! exchange is suspended. Connections live in pages of 64, so that neither growth nor a close
 //! moves any of them.
 
+use super::exchange::Lent;
 use crate::app::{
     Fault, FileRange, LaterSlot, Match, Part, Peer, PipeReader, PipeWriter, RequestOwned,
 };
@@ -90,6 +91,8 @@ impl Connection {
 pub(super) struct Suspended {
     /// `None` while the pool has it.
     pub(super) request: Option<Box<RequestOwned>>,
+    /// The application that `matched` belongs to; a reload may have put another in force.
+    pub(super) shared: Lent,
     pub(super) matched: Match,
     /// The body so far, when it is collected.
     pub(super) body: Vec<u8>,
@@ -110,11 +113,13 @@ pub(super) struct Suspended {
 impl Suspended {
     pub(super) fn new(
         request: Option<Box<RequestOwned>>,
+        shared: Lent,
         matched: Match,
         now_us: u64,
     ) -> Suspended {
         Suspended {
             request,
+            shared,
             matched,
             body: Vec::new(),
             body_max: 0,

@@ -17,6 +17,7 @@ use crate::http::write::Preamble;
 use crate::http::{BodyEvent, Delimiter, Error, Framing, Head, Method, Outcome, Reply, Status};
 use crate::limits::{INLINE_CONTENT_BYTES, Limits};
 use crate::sys::Driver;
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,17 +25,39 @@ use std::sync::Arc;
 pub(super) struct Shared {
     pub(super) app: App,
     pub(super) limits: Limits,
-    pub(super) observer: Option<Box<dyn Observer>>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) pool: Pool,
+}
+
+/// Counted twice: a request borrows the application while the desk is changed, and the outer
+/// count is no other worker's, so that taking it costs an addition.
+#[allow(clippy::redundant_allocation)]
+pub(super) type Lent = Rc<Arc<Shared>>;
+
+impl Shared {
+    /// The same around another application.
+    pub(super) fn with_app(&self, app: App, limits: Limits) -> Shared {
+        Shared {
+            app,
+            limits,
+            observer: self.observer.clone(),
+            pool: self.pool.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where a worker's exchanges are worked on.
 pub(super) struct Desk<D: Driver> {
     pub(super) driver: D,
-    /// Counted twice: a request borrows the application while the desk is changed, and this
-    /// count is no other worker's, so that taking it costs an addition.
-    #[allow(clippy::redundant_allocation)]
-    pub(super) shared: Rc<Arc<Shared>>,
+    pub(super) shared: Lent,
     pub(super) worker: usize,
     pub(super) mailbox: Arc<Mailbox<D::Waker>>,
     /// Answers of the connection in hand; they share one send.
@@ -182,7 +205,7 @@ impl<D: Driver> Desk<D> {
             connection.session.send_continue(&mut self.out);
         }
         let request = Request::new(head, &[], connection.peer).to_owned();
-        let mut suspended = Suspended::new(Some(Box::new(request)), matched, self.now_us);
+        let mut suspended = self.suspend(Some(Box::new(request)), matched, self.now_us);
         suspended.body = Vec::with_capacity(room);
         suspended.body_max = body_max;
         connection.exchange = Some(Box::new(suspended));
@@ -235,14 +258,17 @@ impl<D: Driver> Desk<D> {
         if let Some(suspended) = connection.exchange.take() {
             let Suspended {
                 request,
+                shared,
                 matched,
                 body,
                 ..
             } = *suspended;
             if let Some(request) = request {
-                let head = *request.borrow().head();
-                let work = self.shared.app.work(&matched);
-                self.answer(connection, key, head, &matched, work, &body);
+                self.with_shared(shared, |desk| {
+                    let head = *request.borrow().head();
+                    let work = desk.shared.app.work(&matched);
+                    desk.answer(connection, key, head, &matched, work, &body);
+                });
             }
         }
         at
@@ -276,23 +302,21 @@ impl<D: Driver> Desk<D> {
         request: &Request<'_>,
         matched: &Match,
     ) {
-        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+        let (shared, mailbox) = (Arc::clone(&*self.shared), Arc::clone(&self.mailbox));
         let owned = Box::new(request.to_owned());
         let job_matched = matched.clone();
         let job = Box::new(move || {
             let response = Box::new(shared.app.answer(&job_matched, &owned.borrow()));
             mailbox.post(Letter::Answer {
                 key,
+                shared,
                 request: owned,
                 matched: job_matched,
                 response,
             });
         });
         match self.shared.pool.run(job) {
-            Ok(()) => self.wait(
-                connection,
-                Suspended::new(None, matched.clone(), self.now_us),
-            ),
+            Ok(()) => self.wait(connection, self.suspend(None, matched.clone(), self.now_us)),
             Err(_) => self.overloaded(connection, key, request, matched),
         }
     }
@@ -322,7 +346,7 @@ impl<D: Driver> Desk<D> {
         let (mut writer, reader) = Pipe::with_usual_capacity();
         writer.bind(Arc::clone(&self.mailbox) as Arc<dyn Notify>, key);
         let request = Request::new(head, &[], connection.peer);
-        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+        let (shared, mailbox) = (Arc::clone(&*self.shared), Arc::clone(&self.mailbox));
         let owned = Box::new(request.to_owned());
         let job_matched = matched.clone();
         let job = Box::new(move || {
@@ -334,6 +358,7 @@ impl<D: Driver> Desk<D> {
             let response = Box::new(answered);
             mailbox.post(Letter::Answer {
                 key,
+                shared,
                 request: owned,
                 matched: job_matched,
                 response,
@@ -342,7 +367,7 @@ impl<D: Driver> Desk<D> {
         if self.shared.pool.run(job).is_err() {
             return self.overloaded(connection, key, &request, &matched);
         }
-        let mut suspended = Suspended::new(None, matched, self.now_us);
+        let mut suspended = self.suspend(None, matched, self.now_us);
         suspended.body_max = upload_max;
         if !connection.session.wants_body() {
             writer.finish();
@@ -352,6 +377,24 @@ impl<D: Driver> Desk<D> {
         suspended.upload = Some(writer);
         connection.exchange = Some(Box::new(suspended));
         self.enter(connection, Phase::Upload);
+    }
+
+    /// An exchange that can not end where it began.
+    fn suspend(
+        &self,
+        request: Option<Box<RequestOwned>>,
+        matched: Match,
+        started_us: u64,
+    ) -> Suspended {
+        Suspended::new(request, Rc::clone(&self.shared), matched, started_us)
+    }
+
+    /// Works with what a suspended exchange began with: a match means nothing to another
+    /// application.
+    pub(super) fn with_shared(&mut self, shared: Lent, work: impl FnOnce(&mut Self)) {
+        let in_force = std::mem::replace(&mut self.shared, shared);
+        work(self);
+        self.shared = in_force;
     }
 
     fn wait(&self, connection: &mut Connection, suspended: Suspended) {
@@ -383,15 +426,11 @@ impl<D: Driver> Desk<D> {
         let Some(suspended) = connection.exchange.take() else {
             return;
         };
-        let started_us = suspended.started_us;
-        self.respond(
-            connection,
-            key,
-            &request.borrow(),
-            matched,
-            response,
-            started_us,
-        );
+        let (shared, started_us) = (suspended.shared, suspended.started_us);
+        let request = request.borrow();
+        self.with_shared(shared, |desk| {
+            desk.respond(connection, key, &request, matched, response, started_us);
+        });
     }
 
     /// A late answer may be there.
@@ -407,14 +446,18 @@ impl<D: Driver> Desk<D> {
         };
         let Suspended {
             request,
+            shared,
             matched,
             started_us,
             ..
         } = *suspended;
         let Some(request) = request else { return };
-        let (shared, request) = (Rc::clone(&self.shared), request.borrow());
-        shared.app.finish(&matched, &request, &mut response);
-        self.respond(connection, key, &request, &matched, response, started_us);
+        let request = request.borrow();
+        let began = Rc::clone(&shared);
+        began.app.finish(&matched, &request, &mut response);
+        self.with_shared(shared, |desk| {
+            desk.respond(connection, key, &request, &matched, response, started_us);
+        });
     }
 
     /// Writes the answer: here when its content is small and in memory, which is nearly always.
@@ -459,7 +502,7 @@ impl<D: Driver> Desk<D> {
         if let Body::Later(mut later) = body {
             let owned = Some(Box::new(request.to_owned()));
             later.bind(Arc::clone(&self.mailbox) as Arc<dyn Notify>, key);
-            let mut suspended = Suspended::new(owned, matched.clone(), started_us);
+            let mut suspended = self.suspend(owned, matched.clone(), started_us);
             suspended.later = Some(later);
             return self.wait(connection, suspended);
         }
@@ -474,7 +517,7 @@ impl<D: Driver> Desk<D> {
             return self.end(connection, request, matched, &response, 0, started_us);
         }
         let owned = Some(Box::new(request.to_owned()));
-        let mut suspended = Suspended::new(owned, matched.clone(), started_us);
+        let mut suspended = self.suspend(owned, matched.clone(), started_us);
         suspended.status = response.status();
         suspended.fault = response.fault().cloned().map(Box::new);
         suspended.delimiter = delimiter;
@@ -596,6 +639,7 @@ impl<D: Driver> Desk<D> {
         connection.session.close_after();
         let Suspended {
             request,
+            shared,
             matched,
             started_us,
             ..
@@ -604,7 +648,9 @@ impl<D: Driver> Desk<D> {
         match request {
             Some(request) => {
                 let request = request.borrow();
-                self.respond(connection, key, &request, &matched, response, started_us);
+                self.with_shared(shared, |desk| {
+                    desk.respond(connection, key, &request, &matched, response, started_us);
+                });
             }
             // The pool has the request: the observer hears of it when the thread comes back.
             None => {
@@ -616,28 +662,27 @@ impl<D: Driver> Desk<D> {
     }
 
     /// The connection ends in the middle of an exchange.
-    pub(super) fn abandon(&self, connection: &mut Connection, ending: Ending) {
+    pub(super) fn abandon(&mut self, connection: &mut Connection, ending: Ending) {
         let Some(suspended) = connection.exchange.take() else {
             return;
         };
-        if let Some(request) = &suspended.request {
-            let (request, fault) = (request.borrow(), suspended.fault.as_deref());
-            let Suspended {
-                matched,
-                status,
-                bytes_sent,
-                started_us,
-                ..
-            } = &*suspended;
-            self.report(
-                &request,
-                matched,
-                *status,
-                *bytes_sent,
-                *started_us,
-                fault,
-                ending,
-            );
+        let Suspended {
+            request,
+            shared,
+            matched,
+            status,
+            fault,
+            bytes_sent,
+            started_us,
+            ..
+        } = *suspended;
+        if let Some(request) = request {
+            let (request, fault) = (request.borrow(), fault.as_deref());
+            self.with_shared(shared, |desk| {
+                desk.report(
+                    &request, &matched, status, bytes_sent, started_us, fault, ending,
+                );
+            });
         }
     }
 

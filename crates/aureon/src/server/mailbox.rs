@@ -4,15 +4,18 @@
 //! generation, so a letter for one that is gone is thrown away. At most one answer is under way
 //! for each connection, and notifications are folded, so the list is bounded by the connections.
 
+use super::exchange::Shared;
 use crate::app::{Match, Notify, RequestOwned, Response};
 use crate::sys::Wake;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a letter says.
 pub(super) enum Letter {
     /// A handler on the pool has answered.
     Answer {
         key: u64,
+        /// What `matched` belongs to.
+        shared: Arc<Shared>,
         request: Box<RequestOwned>,
         matched: Match,
         response: Box<Response>,

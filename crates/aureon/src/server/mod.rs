@@ -3,7 +3,8 @@
 //!
 //! In reading order: this file starts and stops; `worker` is the loop; `connection` what it
 //! holds for each socket; `exchange` takes one request to its answer; `deliver` sends; `timer`
-//! keeps deadlines; `pool` and `mailbox` are for handlers that may block; `observe` tells.
+//! keeps deadlines; `pool` and `mailbox` are for handlers that may block; `orders` says what the
+//! workers are told; `observe` tells.
 
 mod connection;
 mod deliver;
@@ -11,28 +12,30 @@ mod exchange;
 mod listen;
 mod mailbox;
 mod observe;
+mod orders;
 mod pool;
 mod timer;
 mod worker;
 
 pub use listen::{Address, ListenError};
 pub use observe::{Ending, Exchange, Observer};
+pub use orders::Stopper;
 
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 
 use crate::app::App;
 use crate::limits::Limits;
+use crate::sys::Driver;
 use crate::sys::epoll::{Epoll, EventFd};
-use crate::sys::{Driver, Wake};
 use exchange::Shared;
 use listen::Listeners;
+use orders::Orders;
 use pool::Pool;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{Builder, JoinHandle};
-use worker::{DRAIN, HALT, RUN, Worker};
+use worker::Worker;
 
 /// Bytes of stack of a worker thread. 1 MiB of address space: handlers run on it.
 const STACK_BYTES: usize = 1024 * 1024;
@@ -53,7 +56,7 @@ pub struct Server {
     app: App,
     limits: Limits,
     workers: Option<usize>,
-    observer: Option<Box<dyn Observer>>,
+    observer: Option<Arc<dyn Observer>>,
     listeners: Listeners,
 }
 
@@ -87,7 +90,7 @@ impl Server {
     /// Sets who is told of exchanges, refusals and trouble.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Server {
-        self.observer = Some(Box::new(observer));
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -131,37 +134,31 @@ impl Server {
         let workers = self.workers.unwrap_or_else(workers_by_default);
         let limits = self.limits;
         self.app.set_limits(&limits);
-        let shared = Arc::new(Shared {
+        let orders = Arc::new(Orders::new(Arc::new(Shared {
             app: self.app,
             limits,
             observer: self.observer,
             pool: Pool::new(limits.pool_threads_max, limits.pool_queue_max),
-        });
-        let order = Arc::new(AtomicU8::new(RUN));
+        })));
         let (sets, unix_paths) = self.listeners.for_workers(workers, limits.backlog)?;
         let mut drivers = Vec::with_capacity(workers);
         for listeners in sets {
             drivers.push(Epoll::new(listeners)?);
         }
         let wakers: Arc<[EventFd]> = drivers.iter().map(Driver::waker).collect();
-        let stopper = Stopper {
-            order: Arc::clone(&order),
-            wakers,
-        };
+        let stopper = Stopper::new(Arc::clone(&orders), wakers);
         let mut running = Running {
             addresses,
             stopper,
             threads: Vec::new(),
             unix_paths,
         };
-        // Each worker takes an equal share, rounded up: the kernel spreads connections evenly.
-        let connections_max = limits.connections_max.div_ceil(workers).max(1);
         for (index, driver) in drivers.into_iter().enumerate() {
-            let (shared, order) = (Arc::clone(&shared), Arc::clone(&order));
+            let orders = Arc::clone(&orders);
             let stopper = running.stopper.clone();
             let body = move || {
-                let fall = Fall(stopper);
-                Worker::new(driver, shared, index, connections_max, order).run()?;
+                let fall = Fall(Some(stopper));
+                Worker::new(driver, index, workers, orders).run()?;
                 fall.stand();
                 Ok(())
             };
@@ -182,18 +179,21 @@ impl Server {
 
 /// Halts the other workers when one ends by an error, or by a panic that would be a bug of ours:
 /// half a server is worse than none, because nobody notices.
-struct Fall(Stopper);
+struct Fall(Option<Stopper>);
 
 impl Fall {
     /// The worker has ended as it should.
-    fn stand(self) {
-        std::mem::forget(self);
+    fn stand(mut self) {
+        // Taken rather than forgotten: it holds descriptors and the application.
+        self.0 = None;
     }
 }
 
 impl Drop for Fall {
     fn drop(&mut self) {
-        self.0.halt();
+        if let Some(stopper) = &self.0 {
+            stopper.halt();
+        }
     }
 }
 
@@ -239,30 +239,5 @@ impl Running {
             let _ = std::fs::remove_file(path);
         }
         result
-    }
-}
-
-/// Stops a server from any thread.
-#[derive(Clone)]
-pub struct Stopper {
-    order: Arc<AtomicU8>,
-    wakers: Arc<[EventFd]>,
-}
-
-impl Stopper {
-    /// Takes no new connection, closes idle ones, finishes what runs with `Connection: close`,
-    /// and ends when that is done or `drain_timeout_ms` have passed.
-    pub fn drain(&self) {
-        // An order to halt is not taken back.
-        let _ = self
-            .order
-            .compare_exchange(RUN, DRAIN, Ordering::AcqRel, Ordering::Acquire);
-        self.wakers.iter().for_each(Wake::wake);
-    }
-
-    /// Closes everything at once.
-    pub fn halt(&self) {
-        self.order.store(HALT, Ordering::Release);
-        self.wakers.iter().for_each(Wake::wake);
     }
 }

@@ -5,20 +5,20 @@
 
 use super::exchange::Shared;
 use super::observe::Observer;
+use super::orders::Orders;
 use super::pool::Pool;
-use super::worker::{DRAIN, HALT, RUN, Worker};
+use super::worker::Worker;
 use crate::app::App;
 use crate::limits::Limits;
 use crate::sys::sim::{Faults, Sim, World};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 /// One worker in a simulated world.
 pub struct Simulation {
     /// The clients' side.
     pub world: World,
     worker: Worker<Sim>,
-    order: Arc<AtomicU8>,
+    orders: Arc<Orders>,
 }
 
 impl Simulation {
@@ -38,19 +38,17 @@ impl Simulation {
         app.set_limits(&limits);
         let (world, sim) = World::new(seed, faults);
         let pool = Pool::new(limits.pool_threads_max, limits.pool_queue_max);
-        let shared = Arc::new(Shared {
+        let orders = Arc::new(Orders::new(Arc::new(Shared {
             app,
             limits,
-            observer,
+            observer: observer.map(Arc::from),
             pool,
-        });
-        let order = Arc::new(AtomicU8::new(RUN));
-        let max = limits.connections_max;
-        let worker = Worker::new(sim, shared, 0, max, Arc::clone(&order));
+        })));
+        let worker = Worker::new(sim, 0, 1, Arc::clone(&orders));
         Simulation {
             world,
             worker,
-            order,
+            orders,
         }
     }
 
@@ -78,12 +76,17 @@ impl Simulation {
 
     /// Asks for a drain.
     pub fn drain(&self) {
-        self.order.store(DRAIN, Ordering::Release);
+        self.orders.drain();
     }
 
     /// Asks for an immediate end.
     pub fn halt(&self) {
-        self.order.store(HALT, Ordering::Release);
+        self.orders.halt();
+    }
+
+    /// Puts another application in force, which the worker takes over at its next turn.
+    pub fn reload(&self, app: App, limits: Limits) {
+        self.orders.replace(app, limits, 1);
     }
 
     /// Connections the worker holds.

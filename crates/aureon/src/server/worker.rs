@@ -10,29 +10,22 @@
 //!  any ── an error of the peer's ──▶ Closing ──▶ Linger ──▶ closed
 //! ```
 //!
-//! The worker shares nothing mutable with another one but the stop flag and the count of
-//! connections that each keeps for itself.
+//! The worker shares nothing mutable with another one but the orders it is given.
 
 use super::connection::{Connection, Connections, Phase};
 use super::deliver::Delivery;
-use super::exchange::{Desk, Shared};
+use super::exchange::Desk;
 use super::mailbox::{Letter, Mailbox};
 use super::observe::Ending;
+use super::orders::{HALT, Orders, RUN};
 use super::timer::Wheel;
 use crate::app::{Peer, Push};
 use crate::http::{BodyEvent, Error, HeadEvent, Scratch};
 use crate::limits::{ACCEPT_RETRY_MS, DRAIN_FIRST_REQUEST_MS, DRAIN_TURNS_MAX};
 use crate::sys::{Completion, Driver, PeerAddress, SocketId};
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-
-/// What a worker was asked to do, as a stopper stores it.
-pub(super) const RUN: u8 = 0;
-/// Finish what runs, then end.
-pub(super) const DRAIN: u8 = 1;
-/// End at once.
-pub(super) const HALT: u8 = 2;
 
 /// A worker.
 pub(crate) struct Worker<D: Driver> {
@@ -40,11 +33,14 @@ pub(crate) struct Worker<D: Driver> {
     connections: Connections,
     scratch: Scratch,
     wheel: Wheel,
-    order: Arc<AtomicU8>,
+    orders: Arc<Orders>,
+    /// Number of the application that the desk has.
+    version: u32,
     letters: Vec<Letter>,
     /// Connections that go on in the next turn without a completion.
     again: Vec<SocketId>,
-    connections_max: usize,
+    /// Among how many workers the connections are shared out.
+    workers: usize,
     /// Accepting is paused: at this time it is tried again.
     accept_retry_ms: Option<u64>,
     accept_full: bool,
@@ -61,24 +57,19 @@ struct Drain {
 }
 
 impl<D: Driver> Worker<D> {
-    pub(super) fn new(
-        driver: D,
-        shared: Arc<Shared>,
-        index: usize,
-        connections_max: usize,
-        order: Arc<AtomicU8>,
-    ) -> Worker<D> {
+    pub(super) fn new(driver: D, index: usize, workers: usize, orders: Arc<Orders>) -> Worker<D> {
         let mailbox = Arc::new(Mailbox::new(driver.waker()));
-        let desk = Desk::new(driver, shared, index, mailbox);
+        let desk = Desk::new(driver, orders.first(), index, mailbox);
         Worker {
             wheel: Wheel::new(desk.now_ms),
             desk,
             connections: Connections::default(),
             scratch: Scratch::new(),
-            order,
+            orders,
+            version: 0,
             letters: Vec::new(),
             again: Vec::new(),
-            connections_max,
+            workers,
             accept_retry_ms: None,
             accept_full: false,
             drain: None,
@@ -96,6 +87,7 @@ impl<D: Driver> Worker<D> {
         let timeout_ms = self.timeout_ms();
         self.desk.driver.turn(timeout_ms)?;
         self.desk.read_clock();
+        self.take_over();
         let again = std::mem::take(&mut self.again);
         while let Some(completion) = self.desk.driver.next() {
             self.on_completion(completion);
@@ -109,6 +101,22 @@ impl<D: Driver> Worker<D> {
         }
         self.accept_again();
         self.keep_order()
+    }
+
+    /// Goes on with another application when there is one.
+    #[inline]
+    fn take_over(&mut self) {
+        if self.orders.version() != self.version {
+            let (shared, version) = self.orders.take();
+            self.version = version;
+            self.desk.shared = Rc::new(shared);
+        }
+    }
+
+    /// This worker's share of the connections, rounded up: the kernel spreads them evenly.
+    fn connections_max(&self) -> usize {
+        let all = self.desk.shared.limits.connections_max;
+        all.div_ceil(self.workers).max(1)
     }
 
     fn timeout_ms(&self) -> Option<u32> {
@@ -159,7 +167,7 @@ impl<D: Driver> Worker<D> {
         let connection = self.connections.open(id, peer);
         self.desk.enter(connection, Phase::Head);
         self.wheel.set(id.0, connection.deadline_ms);
-        if self.connections.len() >= self.connections_max {
+        if self.connections.len() >= self.connections_max() {
             // The kernel's backlog holds the rest; a close lets the next one in.
             self.accept_full = true;
             self.desk.driver.accept_pause();
@@ -182,7 +190,7 @@ impl<D: Driver> Worker<D> {
         if retry {
             self.accept_retry_ms = None;
         }
-        let room = self.connections.len() < self.connections_max;
+        let room = self.connections.len() < self.connections_max();
         if (retry || self.accept_full) && room && self.accept_retry_ms.is_none() {
             self.accept_full = false;
             self.desk.driver.accept_resume();
@@ -355,8 +363,9 @@ impl<D: Driver> Worker<D> {
     }
 
     /// A letter for an exchange that is over: only the observer wants to know.
-    fn on_stale(&self, letter: Letter) {
+    fn on_stale(&mut self, letter: Letter) {
         let Letter::Answer {
+            shared,
             request,
             matched,
             response,
@@ -366,8 +375,9 @@ impl<D: Driver> Worker<D> {
             return;
         };
         let (request, status, fault) = (request.borrow(), response.status(), response.fault());
-        self.desk
-            .report(&request, &matched, status, 0, 0, fault, Ending::AnswerLate);
+        self.desk.with_shared(Rc::new(shared), |desk| {
+            desk.report(&request, &matched, status, 0, 0, fault, Ending::AnswerLate);
+        });
     }
 
     /// A tick of the wheel has come: look at the true deadline.
@@ -404,7 +414,7 @@ impl<D: Driver> Worker<D> {
 
     /// Obeys the stop flag; false when the worker is done.
     fn keep_order(&mut self) -> io::Result<bool> {
-        match self.order.load(Ordering::Acquire) {
+        match self.orders.order() {
             RUN => return Ok(true),
             HALT => {
                 self.close_all(Ending::CutOff);

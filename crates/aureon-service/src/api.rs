@@ -1,4 +1,4 @@
-//! The API: `/api/status`, `/api/message`, `/api/greet`, and `/healthz` beside it.
+//! The API: `/api/status`, `/api/message` and `/api/greet`.
 //!
 //! Three small JSON answers that the built-in page calls and that a first program of one's own
 //! can be compared with. A name is taken as any UTF-8 and given back escaped; what is not UTF-8
@@ -11,9 +11,6 @@ use aureon::{Error, Request, Response, Router, Status};
 
 use crate::json::Object;
 
-/// Path of the answer that says "alive"; its exchanges are not logged by default.
-pub const HEALTH_PATH: &str = "/healthz";
-
 /// Bytes of a name that is greeted. 256: longer than any name, shorter than an abuse.
 pub const NAME_BYTES_MAX: usize = 256;
 
@@ -21,8 +18,7 @@ pub const NAME_BYTES_MAX: usize = 256;
 const NOBODY: &str = "Guest";
 
 /// The routes below `/api`.
-pub fn routes(message: &str) -> Router {
-    let started = Instant::now();
+pub fn routes(message: &str, started: Instant) -> Router {
     let mut router = Router::new();
     let status_message = message.to_owned();
     router.get("/status", move |_: &Request<'_>| {
@@ -40,11 +36,6 @@ pub fn routes(message: &str) -> Router {
     });
     router.get("/greet", greet);
     router
-}
-
-/// `alive`, for whoever watches. It says that a worker turns and nothing more.
-pub fn health(_: &Request<'_>) -> Response {
-    Response::text("alive\n").with_field("Cache-Control", "no-store")
 }
 
 fn greet(request: &Request<'_>) -> Result<Response, Error> {

@@ -22,6 +22,8 @@ pub enum Command {
     Serve,
     /// Validate the configuration and say what is in force.
     Check,
+    /// Ask the running service whether it is ready.
+    Healthcheck,
     /// Print help.
     Help,
     /// Print the version.
@@ -29,7 +31,7 @@ pub enum Command {
 }
 
 /// Every command with its line of help, the default first.
-pub const COMMANDS: [(&str, Command, &str); 4] = [
+pub const COMMANDS: [(&str, Command, &str); 5] = [
     (
         "serve",
         Command::Serve,
@@ -39,6 +41,11 @@ pub const COMMANDS: [(&str, Command, &str); 4] = [
         "check",
         Command::Check,
         "Validate the configuration, say what is in force and why",
+    ),
+    (
+        "healthcheck",
+        Command::Healthcheck,
+        "Ask the running service whether it is ready; exits 0 or 1",
     ),
     ("help", Command::Help, "Print this"),
     ("version", Command::Version, "Print the version"),

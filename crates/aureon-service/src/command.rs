@@ -7,17 +7,18 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 
-use aureon::Router;
-
 use crate::arguments::{Arguments, Command, parse_arguments};
+use crate::asking::ask;
 use crate::check::{Report, write_problems_json};
-use crate::config::{Inputs, Loaded, load};
+use crate::config::{Loaded, Source};
+use crate::health::READY_PATH;
 use crate::help::{VERSION, write_help};
 use crate::problem::{Exit, Place, Problem, exit_of};
 use crate::service::{Service, say};
+use crate::value::show_digits;
 
 /// Runs a command line, without the program's name.
-pub fn run(arguments: Vec<OsString>, routes: impl FnOnce(&mut Router)) -> Exit {
+pub fn run(arguments: Vec<OsString>, build: impl FnOnce(Service) -> Service) -> Exit {
     let arguments = match parse_arguments(arguments) {
         Ok(arguments) => arguments,
         Err(problems) => return fail(&problems, false),
@@ -26,18 +27,21 @@ pub fn run(arguments: Vec<OsString>, routes: impl FnOnce(&mut Router)) -> Exit {
         Command::Help => print(write_help().as_bytes()),
         Command::Version => print(VERSION.as_bytes()),
         Command::Check => check(arguments),
-        Command::Serve => serve(arguments, routes),
+        Command::Healthcheck => healthcheck(arguments),
+        Command::Serve => serve(arguments, build),
     }
 }
 
-fn load_all(arguments: Arguments) -> Result<Loaded, Vec<Problem>> {
-    let inputs = Inputs::collect(arguments.config.as_deref(), arguments.flags);
-    load(&inputs.map_err(|problem| vec![problem])?)
+fn source(arguments: Arguments) -> Source {
+    Source {
+        file: arguments.config,
+        flags: arguments.flags,
+    }
 }
 
 fn check(arguments: Arguments) -> Exit {
     let json = arguments.json;
-    let loaded = match load_all(arguments) {
+    let loaded: Loaded = match source(arguments).load() {
         Ok(loaded) => loaded,
         Err(problems) => return fail(&problems, json),
     };
@@ -53,12 +57,49 @@ fn check(arguments: Arguments) -> Exit {
     }
 }
 
-fn serve(arguments: Arguments, routes: impl FnOnce(&mut Router)) -> Exit {
-    let loaded = match load_all(arguments) {
+/// Asks the first address whether the service behind it is ready.
+fn healthcheck(arguments: Arguments) -> Exit {
+    let loaded = match source(arguments).load() {
         Ok(loaded) => loaded,
         Err(problems) => return fail(&problems, false),
     };
-    match Service::new(loaded).routes(routes).run() {
+    let Some(address) = loaded.addresses.first() else {
+        return Exit::Failed;
+    };
+    match ask(address, "GET", READY_PATH) {
+        Ok(answered) if answered.status == 200 => print(&answered.content),
+        Ok(answered) => {
+            let status = show_digits(u64::from(answered.status));
+            let reason = String::from_utf8_lossy(&answered.content);
+            say(&[
+                &address.show(),
+                " answers ",
+                &status,
+                ": ",
+                reason.trim_end(),
+            ]
+            .concat());
+            Exit::Failed
+        }
+        Err(error) => {
+            say(&[
+                "nobody answers on ",
+                &address.show(),
+                ": ",
+                &error.to_string(),
+            ]
+            .concat());
+            Exit::Failed
+        }
+    }
+}
+
+fn serve(arguments: Arguments, build: impl FnOnce(Service) -> Service) -> Exit {
+    let service = match Service::new(source(arguments)) {
+        Ok(service) => service,
+        Err(problems) => return fail(&problems, false),
+    };
+    match build(service).run() {
         Ok(()) => Exit::Fine,
         Err(failure) => {
             for line in &failure.lines {

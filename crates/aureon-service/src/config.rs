@@ -62,6 +62,27 @@ pub struct Loaded {
     pub optional: Vec<Address>,
 }
 
+/// Where a configuration is read from, once or again.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// The file named by `--config`.
+    pub file: Option<String>,
+    /// Settings of the command line.
+    pub flags: Vec<Given>,
+}
+
+impl Source {
+    /// Reads and loads.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake that was found.
+    pub fn load(&self) -> Result<Loaded, Vec<Problem>> {
+        let inputs = Inputs::collect(self.file.as_deref(), self.flags.clone());
+        load(&inputs.map_err(|problem| vec![problem])?)
+    }
+}
+
 impl Inputs {
     /// Reads the environment and the file: the one named, else `aureon.toml` if it is here.
     pub fn collect(named: Option<&str>, flags: Vec<Given>) -> Result<Inputs, Problem> {

@@ -15,7 +15,8 @@
 //! reads the file, [`arguments`] the command line and [`config`] puts them and the environment
 //! together; [`address`] resolves where to listen and [`check`] looks whether it would work;
 //! [`help`] and [`problem`] are what the operator reads. [`command`] dispatches, [`service`]
-//! serves the [`api`] and the [`site`], and [`supervisor`] obeys signals until the end.
+//! starts what [`routes`] puts together ([`health`], the [`api`], the [`site`]); [`supervisor`]
+//! obeys signals until the end and [`reload`]s.
 //! [`observer`] hears of each exchange, [`access_log`] carries its [`line`](mod@line) to standard
 //! output; [`json`] and [`stamp`] write their parts.
 
@@ -23,6 +24,7 @@ pub mod access_log;
 pub mod address;
 pub mod api;
 pub mod arguments;
+pub mod asking;
 pub mod check;
 pub mod command;
 pub mod config;
@@ -30,11 +32,14 @@ pub mod document;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
+pub mod health;
 pub mod help;
 pub mod json;
 pub mod line;
 pub mod observer;
 pub mod problem;
+pub mod reload;
+pub mod routes;
 pub mod service;
 pub mod settings;
 pub mod site;
@@ -46,5 +51,27 @@ pub use service::Service;
 
 /// Runs the command line of this process, with these routes beside the service's own.
 pub fn main(routes: impl FnOnce(&mut aureon::Router)) -> std::process::ExitCode {
-    command::run(std::env::args_os().skip(1).collect(), routes).into()
+    run(|service| service.routes(routes))
+}
+
+/// The same for a service that has more than routes, such as checks of its health:
+///
+/// ```no_run
+/// fn main() -> std::process::ExitCode {
+///     aureon_service::run(|service| {
+///         let service = service.routes(|router| {
+///             router.get("/hello", |_: &aureon::Request<'_>| "Hello");
+///         });
+///         service.check("database", || {
+///             let address = std::net::SocketAddr::from(([127, 0, 0, 1], 5432));
+///             match std::net::TcpStream::connect(address) {
+///                 Ok(_) => Ok(()),
+///                 Err(error) => Err(error.to_string()),
+///             }
+///         })
+///     })
+/// }
+/// ```
+pub fn run(build: impl FnOnce(Service) -> Service) -> std::process::ExitCode {
+    command::run(std::env::args_os().skip(1).collect(), build).into()
 }

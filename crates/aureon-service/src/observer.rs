@@ -12,7 +12,7 @@ use aureon::app::Peer;
 use aureon::server::{Ending, Exchange, Observer};
 
 use crate::access_log::AccessLog;
-use crate::api::HEALTH_PATH;
+use crate::health;
 use crate::line::{Event, Line};
 
 /// Milliseconds between two lines about troubles of the machine.
@@ -51,7 +51,7 @@ pub fn now_ms() -> u64 {
 
 impl Observer for LogObserver {
     fn on_exchange(&self, exchange: &Exchange<'_, '_>) {
-        let wanted = self.exchanges && (self.health || exchange.route != HEALTH_PATH);
+        let wanted = self.exchanges && (self.health || !health::is_probe(exchange.route));
         if !wanted && exchange.fault.is_none() {
             return;
         }

@@ -5,32 +5,34 @@
 //! does not set is what `aureond` does.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aureon::Router;
-use aureon::app::{Compression, Cors, RequestIds, SecurityHeaders};
-use aureon::files::Files;
 use aureon::server::Server;
 
 use crate::access_log::AccessLog;
-use crate::address::Address;
-use crate::config::Loaded;
+use crate::address::{self, Address};
+use crate::check;
+use crate::config::{Loaded, Source};
+use crate::health::{Health, State};
 use crate::line::Form;
 use crate::observer::{LogObserver, now_ms};
-use crate::problem::Exit;
+use crate::problem::{Exit, Problem};
+use crate::reload::Reload;
+use crate::routes::{Lasting, build_app};
 use crate::settings::Config;
 use crate::supervisor::Supervisor;
-use crate::{address, api, check, site};
 
 /// How long lines of the log may take to leave at the end. 2 s: whoever reads them is stuck.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A service that is being put together.
 pub struct Service {
+    source: Source,
     loaded: Loaded,
     router: Router,
+    health: Health,
 }
 
 /// Why a service did not run: what to tell the operator, and the exit code.
@@ -43,7 +45,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn new(exit: Exit, line: String) -> Failure {
+    pub(crate) fn new(exit: Exit, line: String) -> Failure {
         Failure {
             lines: vec![line],
             exit,
@@ -52,12 +54,33 @@ impl Failure {
 }
 
 impl Service {
-    /// A service for a configuration, with no routes but its own.
-    pub fn new(loaded: Loaded) -> Service {
-        Service {
-            loaded,
+    /// A service for a configuration, with no routes but its own; a reload reads the source
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake in the configuration.
+    pub fn new(source: Source) -> Result<Service, Vec<Problem>> {
+        Ok(Service {
+            loaded: source.load()?,
+            source,
             router: Router::new(),
+            health: Health::default(),
+        })
+    }
+
+    /// Adds a check of what the service needs, such as its database. While one fails `/readyz`
+    /// answers 503 with its reason. See [`health`](crate::health) for how often it runs.
+    #[must_use]
+    pub fn check(
+        mut self,
+        name: &str,
+        run: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Service {
+        if !self.health.add(name, run) {
+            say(&["too many checks, left out: ", name].concat());
         }
+        self
     }
 
     /// Adds routes. They stand beside the service's own; a route that is registered twice is
@@ -71,13 +94,12 @@ impl Service {
     /// Serves until a signal says stop. `Ok` after a drain that ended by itself.
     pub fn run(self) -> Result<(), Failure> {
         let addresses = check::present_addresses(&self.loaded);
-        let config = self.loaded.config;
-        let app = with_own_routes(self.router, &config)?
-            .build()
-            .map_err(|errors| Failure {
-                lines: errors.iter().map(ToString::to_string).collect(),
-                exit: Exit::Failed,
-            })?;
+        let config = self.loaded.config.clone();
+        let lasting = Lasting {
+            health: self.health,
+            started: Instant::now(),
+        };
+        let app = build_app(self.router.clone(), &config, &lasting)?;
         let workers = match config.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
@@ -98,7 +120,14 @@ impl Service {
             .start()
             .map_err(|error| failed("cannot start the workers", &error))?;
         announce(&config, running.addresses());
-        let ended = supervisor.run(running, config.limits.drain_timeout_ms)?;
+        lasting.health.enter(State::Serving);
+        let reload = Reload {
+            source: self.source,
+            routes: self.router,
+            loaded: self.loaded,
+            lasting,
+        };
+        let ended = supervisor.run(running, reload)?;
         if !log.close(LOG_PATIENCE) {
             say("the reader of the access log is stuck; its last lines are lost");
         }
@@ -110,56 +139,6 @@ impl Service {
 
 pub(crate) fn failed(what: &str, error: &io::Error) -> Failure {
     Failure::new(Exit::Failed, [what, ": ", &error.to_string()].concat())
-}
-
-/// Everything around the user's routes, outermost first.
-fn with_own_routes(mut router: Router, config: &Config) -> Result<Router, Failure> {
-    router.with(RequestIds::new());
-    if config.security_headers {
-        let mut headers = SecurityHeaders::new();
-        if config.root.is_none() {
-            headers = headers.content_security_policy(site::CONTENT_POLICY);
-        }
-        router.with(headers);
-    }
-    if config.gzip {
-        router.with(Compression::new());
-    }
-    router.get(api::HEALTH_PATH, api::health);
-    if config.api {
-        let mut inner = api::routes(&config.message);
-        match config.cors_origin.as_str() {
-            "none" => {}
-            "*" => {
-                inner.with(Cors::any());
-            }
-            origins => {
-                inner.with(Cors::only(origins.split(',').map(str::trim)));
-            }
-        }
-        router.nest("/api", inner);
-    }
-    let files = match &config.root {
-        None => Files::embedded(site::ASSETS),
-        Some(root) => open_root(root)?,
-    };
-    let files = files.listing(config.listing);
-    router.mount(
-        "/",
-        if config.spa {
-            files.spa("index.html")
-        } else {
-            files
-        },
-    );
-    Ok(router)
-}
-
-fn open_root(root: &Path) -> Result<Files, Failure> {
-    if let Some(problem) = check::root_problem(root) {
-        return Err(Failure::new(Exit::Config, problem));
-    }
-    Files::new(root).map_err(|error| failed(&check::absolute(root), &error))
 }
 
 fn start_log(config: &Config, workers: usize) -> Result<AccessLog, Failure> {

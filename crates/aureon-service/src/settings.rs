@@ -42,6 +42,8 @@ pub struct Config {
     pub log: String,
     /// Whether exchanges of health checks are logged.
     pub log_health: bool,
+    /// Milliseconds between `/readyz` saying no and the listeners closing.
+    pub drain_delay_ms: u32,
     /// The engine's bounds.
     pub limits: Limits,
 }
@@ -62,6 +64,7 @@ impl Default for Config {
             security_headers: true,
             log: "auto".to_owned(),
             log_health: false,
+            drain_delay_ms: 0,
             limits: Limits::DEFAULT,
         }
     }
@@ -178,6 +181,8 @@ pub const SETTINGS: &[Setting] = &[
     "Access log on stdout; auto is pretty on a terminal" },
     setting! { "log_health", None, Kind::Bool, Bool, log_health,
     "Log health checks too" },
+    setting! { "drain_delay", None, Kind::Duration(0, HOUR), Number, drain_delay_ms,
+    "Time between /readyz saying no and the drain" },
     setting! { "drain_timeout", None, DEADLINE, Number, limits.drain_timeout_ms,
     "Time running exchanges get after TERM or INT" },
     setting! { "head_bytes_max", None, Kind::Size(512, HEAD_BYTES_CEILING as u64), Number,

@@ -6,209 +6,17 @@
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod daemon;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
-use std::time::Duration;
 
+use daemon::{Daemon, PATIENCE, Place, aureond, run, text};
 use serde_json::Value;
-
-/// Longer than anything here takes on a loaded machine; only a failure waits so long.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A directory of its own for a test, empty at the start and gone at the end.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Place {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{name}"));
-        drop(std::fs::remove_dir_all(&path));
-        std::fs::create_dir_all(&path).unwrap();
-        Place(path)
-    }
-
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> &Place {
-        std::fs::write(self.0.join(name), content).unwrap();
-        self
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
-/// The binary, in a directory, without the settings of whoever runs the tests.
-fn aureond(place: &Place, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_aureond"));
-    for (name, _) in std::env::vars_os() {
-        let ours = name
-            .to_str()
-            .is_some_and(|name| name.starts_with("AUREON_") || name == "PORT");
-        if ours {
-            command.env_remove(name);
-        }
-    }
-    command
-        .current_dir(&place.0)
-        .args(arguments)
-        .stdin(Stdio::null());
-    command
-}
-
-fn run(place: &Place, arguments: &[&str]) -> Output {
-    aureond(place, arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
-
-/// A serving process. Dropped, it is killed.
-struct Daemon {
-    child: Child,
-    address: String,
-    lines: Receiver<String>,
-}
-
-impl Daemon {
-    fn start(place: &Place, arguments: &[&str]) -> Daemon {
-        let mut command = aureond(place, arguments);
-        command.args(["--listen", "127.0.0.1:0", "--workers", "1"]);
-        Daemon::spawn(command)
-    }
-
-    fn spawn(mut command: Command) -> Daemon {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                drop(sender.send(line));
-            }
-        });
-        let mut daemon = Daemon {
-            child,
-            address: String::new(),
-            lines,
-        };
-        let line = daemon.line_with("listening on http://");
-        daemon.address = line.rsplit('/').next().unwrap().to_owned();
-        daemon
-    }
-
-    /// The next line of standard error that has these words.
-    fn line_with(&self, words: &str) -> String {
-        loop {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) if line.contains(words) => return line,
-                Ok(_) => {}
-                Err(error) => panic!("no line with {words:?}: {error}"),
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.child.id());
-        assert!(
-            Command::new("sh")
-                .args(["-c", &kill])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-
-    fn get(&self, target: &str) -> Answer {
-        self.ask(&format!(
-            "GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
-        ))
-    }
-
-    fn ask(&self, request: &str) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        let end = bytes
-            .windows(4)
-            .position(|four| four == b"\r\n\r\n")
-            .unwrap();
-        let head = text(&bytes[..end]).to_owned();
-        Answer {
-            head,
-            body: bytes[end + 4..].to_vec(),
-        }
-    }
-
-    /// Waits for the end: exit code and everything on standard output.
-    fn wait(mut self) -> (Option<i32>, String) {
-        let mut out = String::new();
-        self.child
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut out)
-            .unwrap();
-        (self.child.wait().unwrap().code(), out)
-    }
-
-    fn stop(self) -> (Option<i32>, String) {
-        self.signal("TERM");
-        self.wait()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-struct Answer {
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn status(&self) -> &str {
-        &self.head["HTTP/1.1 ".len()..][..3]
-    }
-
-    fn field(&self, name: &str) -> Option<&str> {
-        let fields = self
-            .head
-            .lines()
-            .skip(1)
-            .filter_map(|line| line.split_once(": "));
-        let mut named = fields.filter(|(other, _)| other.eq_ignore_ascii_case(name));
-        named.next().map(|(_, value)| value)
-    }
-
-    fn json(&self) -> Value {
-        assert_eq!(
-            self.field("content-type"),
-            Some("application/json"),
-            "{}",
-            self.head
-        );
-        serde_json::from_slice(&self.body).unwrap()
-    }
-}
 
 #[test]
 fn help_is_what_the_golden_file_says() {
-    let place = Place::new("help");
+    let place = Place::new("cli-help");
     for arguments in [
         &["--help"][..],
         &["help"],
@@ -225,7 +33,7 @@ fn help_is_what_the_golden_file_says() {
 
 #[test]
 fn version_is_one_line() {
-    let place = Place::new("version");
+    let place = Place::new("cli-version");
     let expected = concat!("aureond ", env!("CARGO_PKG_VERSION"), "\n");
     for flag in ["--version", "-V", "version"] {
         let output = run(&place, &[flag]);
@@ -238,7 +46,7 @@ fn version_is_one_line() {
 
 #[test]
 fn a_wrong_command_line_is_a_usage_error() {
-    let place = Place::new("usage");
+    let place = Place::new("cli-usage");
     let output = run(&place, &["--lisen", "x", "--port=99999"]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
@@ -254,7 +62,7 @@ fn a_wrong_command_line_is_a_usage_error() {
 
 #[test]
 fn a_wrong_file_is_told_by_line_and_column_and_ends_with_its_own_code() {
-    let place = Place::new("file");
+    let place = Place::new("cli-file");
     place.write(
         "aureon.toml",
         "# mine\nport = 80 80\nidel_timeout = \"5s\"\nlog = \"xml\"\n",
@@ -276,7 +84,7 @@ fn a_wrong_file_is_told_by_line_and_column_and_ends_with_its_own_code() {
 
 #[test]
 fn a_file_that_was_named_must_exist() {
-    let place = Place::new("missing");
+    let place = Place::new("cli-missing");
     let output = run(&place, &["check", "-c", "nowhere.toml"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("--config: cannot read nowhere.toml"));
@@ -289,7 +97,7 @@ fn a_file_that_was_named_must_exist() {
 
 #[test]
 fn check_says_what_is_in_force_and_from_where() {
-    let place = Place::new("check");
+    let place = Place::new("cli-check");
     place.write(
         "aureon.toml",
         "idle_timeout = \"5s\"\nmessage = \"from the file\"\n",
@@ -330,7 +138,7 @@ fn check_says_what_is_in_force_and_from_where() {
 
 #[test]
 fn a_missing_root_is_told_before_anything_listens() {
-    let place = Place::new("root");
+    let place = Place::new("cli-root");
     let arguments = ["--listen", "127.0.0.1:0", "./dist"];
     for command in ["serve", "check"] {
         let output = run(&place, &[&[command], &arguments[..]].concat());
@@ -344,7 +152,7 @@ fn a_missing_root_is_told_before_anything_listens() {
 
 #[test]
 fn a_taken_port_is_told_with_the_address() {
-    let place = Place::new("port");
+    let place = Place::new("cli-port");
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = held.local_addr().unwrap().to_string();
     let output = run(&place, &["--listen", &address]);
@@ -364,7 +172,7 @@ fn a_taken_port_is_told_with_the_address() {
 
 #[test]
 fn serves_a_directory_with_its_files() {
-    let place = Place::new("directory");
+    let place = Place::new("cli-directory");
     place
         .write("index.html", "<h1>hers</h1>")
         .write("style.css", "a{}");
@@ -402,7 +210,7 @@ fn serves_a_directory_with_its_files() {
 
 #[test]
 fn serves_the_page_built_in_when_no_directory_is_named() {
-    let place = Place::new("page");
+    let place = Place::new("cli-page");
     let daemon = Daemon::start(&place, &[]);
     let page = daemon.get("/");
     assert_eq!(page.status(), "200");
@@ -421,7 +229,7 @@ fn serves_the_page_built_in_when_no_directory_is_named() {
 
 #[test]
 fn answers_the_api() {
-    let place = Place::new("api");
+    let place = Place::new("cli-api");
     let daemon = Daemon::start(&place, &["--message", "Grüße \"an\" alle"]);
     let answer = daemon.get("/api/status");
     assert_eq!(answer.status(), "200");
@@ -441,7 +249,7 @@ fn answers_the_api() {
 
 #[test]
 fn greets_whoever_can_be_named() {
-    let place = Place::new("greet");
+    let place = Place::new("cli-greet");
     let daemon = Daemon::start(&place, &[]);
     let greeting = |query: &str| {
         let answer = daemon.get(&format!("/api/greet{query}"));
@@ -472,7 +280,7 @@ fn greets_whoever_can_be_named() {
 
 #[test]
 fn the_api_and_its_origin_can_be_set() {
-    let place = Place::new("origin");
+    let place = Place::new("cli-origin");
     let daemon = Daemon::start(&place, &["--cors-origin", "none"]);
     assert_eq!(
         daemon
@@ -486,7 +294,7 @@ fn the_api_and_its_origin_can_be_set() {
 
 #[test]
 fn a_flag_beats_the_environment_beats_the_file() {
-    let place = Place::new("precedence");
+    let place = Place::new("cli-precedence");
     place.write("aureon.toml", "message = \"file\"");
     let message = |arguments: &[&str], environment: Option<&str>| {
         let mut command = aureond(&place, arguments);
@@ -504,7 +312,7 @@ fn a_flag_beats_the_environment_beats_the_file() {
 
 #[test]
 fn by_default_both_loopback_addresses_listen_on_the_port() {
-    let place = Place::new("loopback");
+    let place = Place::new("cli-loopback");
     let mut command = aureond(&place, &[]);
     command.env("PORT", "0");
     let daemon = Daemon::spawn(command);
@@ -520,7 +328,7 @@ fn by_default_both_loopback_addresses_listen_on_the_port() {
 
 #[test]
 fn logs_a_json_line_for_each_exchange_and_none_for_health_checks() {
-    let place = Place::new("log");
+    let place = Place::new("cli-log");
     let daemon = Daemon::start(&place, &[]);
     assert_eq!(daemon.get("/healthz").status(), "200");
     let answer = daemon.ask(
@@ -572,7 +380,7 @@ fn logs_a_json_line_for_each_exchange_and_none_for_health_checks() {
 
 #[test]
 fn the_log_can_be_pretty_or_off() {
-    let place = Place::new("pretty");
+    let place = Place::new("cli-pretty");
     let daemon = Daemon::start(&place, &["--log", "pretty"]);
     daemon.get("/api/status");
     let (_, out) = daemon.stop();
@@ -586,7 +394,7 @@ fn the_log_can_be_pretty_or_off() {
 #[test]
 fn term_finishes_what_runs_and_ends_well() {
     const SIZE: usize = 64 << 20;
-    let place = Place::new("drain");
+    let place = Place::new("cli-drain");
     place.write("large.bin", vec![7; SIZE]);
     let daemon = Daemon::start(&place, &["."]);
     let mut stream = TcpStream::connect(&daemon.address).unwrap();
@@ -614,7 +422,7 @@ fn term_finishes_what_runs_and_ends_well() {
 
 #[test]
 fn a_second_int_stops_at_once() {
-    let place = Place::new("int");
+    let place = Place::new("cli-int");
     place.write("large.bin", vec![7; 64 << 20]);
     let daemon = Daemon::start(&place, &["."]);
     let mut stream = TcpStream::connect(&daemon.address).unwrap();
@@ -632,7 +440,7 @@ fn a_second_int_stops_at_once() {
 
 #[test]
 fn a_log_that_nobody_reads_blocks_nobody() {
-    let place = Place::new("blocked");
+    let place = Place::new("cli-blocked");
     let mut daemon = Daemon::start(&place, &[]);
     // Held open and never read: 64 KiB fit into the pipe, the rest must wait or be dropped.
     let unread = daemon.child.stdout.take().unwrap();

@@ -619,6 +619,28 @@ fn a_drain_waits_for_running_handlers_and_tells_them_apart_from_idle_ones() {
 }
 
 #[test]
+fn a_stream_without_an_end_is_told_that_the_server_drains() {
+    let mut router = Router::new();
+    router.get("/events", |_| {
+        Response::stream("text/event-stream", |body| {
+            while !body.is_draining() {
+                body.write_all(b"data: tick\n\n")?;
+            }
+            body.write_all(b"data: bye\n\n")
+        })
+    });
+    let served = Served::new(router);
+    let mut stream = served.connect();
+    stream
+        .write_all(b"GET /events HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut some = [0; 4_000];
+    stream.read_exact(&mut some).unwrap();
+    served.running.as_ref().unwrap().stopper().drain();
+    assert!(read_to_end(&mut stream).ends_with("data: bye\n\n\r\n0\r\n\r\n"));
+}
+
+#[test]
 fn a_halt_ends_at_once() {
     let (router, has_begun, let_go) = gated();
     let mut served = Served::with(router, Limits::DEFAULT, 2);

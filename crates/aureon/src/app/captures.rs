@@ -162,7 +162,7 @@ fn raw_span(path: &str, text: &str, start: usize, end: usize) -> (usize, usize) 
 }
 
 /// Values that every handler can reach, by type.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct States {
     values: Vec<(std::any::TypeId, Arc<dyn std::any::Any + Send + Sync>)>,
 }

@@ -16,9 +16,9 @@ use super::{BodyReader, Fault, Middleware, Mount, Pipe, Request, Response};
 use crate::http::{Head, Method, Status};
 use crate::limits::Limits;
 
-pub(super) type Handler = Box<dyn Fn(&Request<'_>) -> Response + Send + Sync>;
+pub(super) type Handler = Arc<dyn Fn(&Request<'_>) -> Response + Send + Sync>;
 pub(super) type UploadHandler =
-    Box<dyn Fn(&Request<'_>, &mut BodyReader) -> Response + Send + Sync>;
+    Arc<dyn Fn(&Request<'_>, &mut BodyReader) -> Response + Send + Sync>;
 
 /// Where a request's handler runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +32,11 @@ pub enum Work {
 }
 
 /// What an endpoint does.
+#[derive(Clone)]
 pub(super) enum Action {
     Handler(Handler),
     Upload(UploadHandler),
-    Mount(Box<dyn Mount>),
+    Mount(Arc<dyn Mount>),
     /// Redirects to the same path with a slash behind it.
     AddSlash,
     /// The prepared `Allow` line.

@@ -55,6 +55,8 @@ struct State {
     capacity: usize,
     writer: Writer,
     reader_gone: bool,
+    /// The reader would like the writer to come to an end.
+    ending: bool,
     /// Set by an end that was told `Pending` or `Full`, cleared when it is woken: one wake-up
     /// for each wait, not one for each write.
     reader_waits: bool,
@@ -124,6 +126,7 @@ impl Pipe {
                 reader_gone: false,
                 reader_waits: false,
                 writer_waits: false,
+                ending: false,
                 reader_notify: None,
                 writer_notify: None,
             }),
@@ -194,6 +197,11 @@ impl PipeWriter {
     /// Whether the reader was dropped.
     pub fn is_closed(&self) -> bool {
         self.shared.lock().reader_gone
+    }
+
+    /// Whether the reader asked for an end: see [`PipeReader::ask_to_end`].
+    pub fn is_asked_to_end(&self) -> bool {
+        self.shared.lock().ending
     }
 
     /// Nothing follows: the reader gets what is left, then the end.
@@ -289,6 +297,11 @@ impl PipeReader {
         Pull::Some(count)
     }
 
+    /// Asks the writer to come to an end soon; a writer that never looks writes on.
+    pub fn ask_to_end(&self) {
+        self.shared.lock().ending = true;
+    }
+
     /// From now on this end is told through `notify` and must not block. A progress made before
     /// is found by the next [`PipeReader::pull`].
     pub fn bind(&mut self, notify: Arc<dyn Notify>, key: u64) {
@@ -356,6 +369,12 @@ impl BodyWriter {
     /// Whether the peer is gone, for a producer that would rather not compute in vain.
     pub fn is_closed(&self) -> bool {
         self.pipe.is_closed()
+    }
+
+    /// Whether the server is draining: a stream without an end of its own, such as one of
+    /// events, should finish now, or the drain's deadline cuts it off.
+    pub fn is_draining(&self) -> bool {
+        self.pipe.is_asked_to_end()
     }
 
     /// The body is whole.

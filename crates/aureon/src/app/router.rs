@@ -71,6 +71,7 @@ enum Rank {
     One,
 }
 
+#[derive(Clone)]
 struct Route {
     /// `None` is any.
     method: Option<Method>,
@@ -108,6 +109,7 @@ impl Route {
 }
 
 /// What is demanded of the request bodies of a path.
+#[derive(Clone)]
 struct BodyRule {
     path: String,
     /// The largest body, or `None` for the demand that its length is stated.
@@ -129,7 +131,9 @@ struct BodyRule {
 /// router.get("/", |_| "Hello").get("/users/{id}", greet);
 /// let app = router.build().unwrap();
 /// ```
-#[derive(Default)]
+///
+/// A clone shares the handlers and the state.
+#[derive(Clone, Default)]
 pub struct Router {
     routes: Vec<Route>,
     body_rules: Vec<BodyRule>,
@@ -177,7 +181,7 @@ impl Router {
         F: Fn(&Request<'_>) -> R + Send + Sync + 'static,
         R: IntoResponse,
     {
-        self.add(None, path, Action::Handler(boxed(handler)), Work::Inline)
+        self.add(None, path, Action::Handler(shared(handler)), Work::Inline)
     }
 
     /// Answers one method of a path.
@@ -190,7 +194,7 @@ impl Router {
         self.add(
             Some(method),
             path,
-            Action::Handler(boxed(handler)),
+            Action::Handler(shared(handler)),
             Work::Inline,
         )
     }
@@ -205,7 +209,7 @@ impl Router {
         self.add(
             Some(method),
             path,
-            Action::Handler(boxed(handler)),
+            Action::Handler(shared(handler)),
             Work::Blocking,
         )
     }
@@ -218,7 +222,7 @@ impl Router {
         F: Fn(&Request<'_>, &mut BodyReader) -> R + Send + Sync + 'static,
         R: IntoResponse,
     {
-        let action = Action::Upload(Box::new(
+        let action = Action::Upload(Arc::new(
             move |request: &Request<'_>, body: &mut BodyReader| {
                 handler(request, body).into_response()
             },
@@ -291,7 +295,7 @@ impl Router {
         self.add(
             Some(Method::Get),
             &below,
-            Action::Mount(Box::new(target)),
+            Action::Mount(Arc::new(target)),
             Work::Inline,
         );
         if !prefix.is_empty() {
@@ -310,7 +314,7 @@ impl Router {
         F: Fn(&Request<'_>) -> R + Send + Sync + 'static,
         R: IntoResponse,
     {
-        self.fallback = Some((boxed(handler), Location::caller()));
+        self.fallback = Some((shared(handler), Location::caller()));
         self
     }
 
@@ -388,12 +392,12 @@ impl Router {
     }
 }
 
-fn boxed<F, R>(handler: F) -> Handler
+fn shared<F, R>(handler: F) -> Handler
 where
     F: Fn(&Request<'_>) -> R + Send + Sync + 'static,
     R: IntoResponse,
 {
-    Box::new(move |request: &Request<'_>| handler(request).into_response())
+    Arc::new(move |request: &Request<'_>| handler(request).into_response())
 }
 
 /// What is registered for one method of one path.

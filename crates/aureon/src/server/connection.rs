@@ -80,6 +80,13 @@ impl Connection {
         }
     }
 
+    /// Tells the producer of a stream that the server drains.
+    pub(super) fn ask_stream_to_end(&self) {
+        if let Some(Tail::Stream(reader)) = self.exchange.as_ref().map(|exchange| &exchange.tail) {
+            reader.ask_to_end();
+        }
+    }
+
     /// The key by which other threads name this connection.
     pub(super) fn key(&self, id: SocketId) -> u64 {
         u64::from(self.generation) << 32 | u64::from(id.0)

@@ -456,6 +456,7 @@ impl<D: Driver> Worker<D> {
                 continue;
             };
             connection.session.close_after();
+            connection.ask_stream_to_end();
             let idle = connection.phase == Phase::Head && connection.session.is_idle();
             // A connection that has never spoken may have its first request on the way.
             let spoken = connection.session.requests() > 0;

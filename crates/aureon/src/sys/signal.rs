@@ -12,7 +12,7 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// A signal a server can be asked to stop with.
+/// A signal that a server obeys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// `SIGTERM`, from service managers and `kill`.
@@ -21,11 +21,18 @@ pub enum Signal {
     Interrupt,
     /// `SIGQUIT`, from Ctrl-\.
     Quit,
+    /// `SIGHUP`, which asks a daemon to read its configuration again.
+    Hangup,
 }
 
 impl Signal {
     /// All that are caught.
-    pub const ALL: [Signal; 3] = [Signal::Terminate, Signal::Interrupt, Signal::Quit];
+    pub const ALL: [Signal; 4] = [
+        Signal::Terminate,
+        Signal::Interrupt,
+        Signal::Quit,
+        Signal::Hangup,
+    ];
 
     /// Its name without `SIG`, as `kill` takes it.
     pub const fn name(self) -> &'static str {
@@ -33,6 +40,7 @@ impl Signal {
             Signal::Terminate => "TERM",
             Signal::Interrupt => "INT",
             Signal::Quit => "QUIT",
+            Signal::Hangup => "HUP",
         }
     }
 
@@ -41,6 +49,7 @@ impl Signal {
             Signal::Terminate => libc::SIGTERM,
             Signal::Interrupt => libc::SIGINT,
             Signal::Quit => libc::SIGQUIT,
+            Signal::Hangup => libc::SIGHUP,
         }
     }
 }

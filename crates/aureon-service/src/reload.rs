@@ -1,0 +1,90 @@
+//! Reading the configuration again while the service runs.
+//!
+//! A configuration with a mistake, or a root that can not be served, changes nothing and says
+//! why. A good one is in force for the next request of every connection; what only a new process
+//! can change is named.
+
+use aureon::Router;
+use aureon::server::Stopper;
+
+use crate::config::{Loaded, Source};
+use crate::routes::{Lasting, build_app};
+use crate::settings::SETTINGS;
+
+/// Settings that a running process can not change: what exists once and is sized at the start.
+const FIXED: [&str; 8] = [
+    "listen",
+    "port",
+    "workers",
+    "backlog",
+    "pool_threads_max",
+    "pool_queue_max",
+    "log",
+    "log_health",
+];
+
+/// All that a reload needs.
+pub struct Reload {
+    /// Where the configuration is read from.
+    pub source: Source,
+    /// The user's own routes; their handlers and state live on.
+    pub routes: Router,
+    /// What is in force.
+    pub loaded: Loaded,
+    /// What no reload replaces.
+    pub lasting: Lasting,
+}
+
+impl Reload {
+    /// Reloads, and says what changed: one line for each setting.
+    ///
+    /// # Errors
+    ///
+    /// One line for each reason why everything stays as it was.
+    pub fn reload(&mut self, stopper: &Stopper) -> Result<Vec<String>, Vec<String>> {
+        let loaded = self.source.load().map_err(|problems| {
+            let lines = problems.iter().map(ToString::to_string);
+            lines.collect::<Vec<String>>()
+        })?;
+        let app = build_app(self.routes.clone(), &loaded.config, &self.lasting)
+            .map_err(|failure| failure.lines)?;
+        let mut changes = self.changes(&loaded);
+        if !stopper.reload(app, loaded.config.limits) {
+            changes.push("a worker is held by a handler and follows when that returns".to_owned());
+        }
+        self.loaded = loaded;
+        Ok(changes)
+    }
+
+    fn changes(&self, loaded: &Loaded) -> Vec<String> {
+        let mut changes = Vec::new();
+        for setting in SETTINGS {
+            let (before, after) = (
+                setting.show(&self.loaded.config),
+                setting.show(&loaded.config),
+            );
+            if before == after {
+                continue;
+            }
+            let mut line = [setting.key, ": ", &before, " -> ", &after].concat();
+            if FIXED.contains(&setting.key) {
+                line.push_str(", from the next start on");
+            }
+            changes.push(line);
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::find;
+
+    #[test]
+    fn every_fixed_setting_exists() {
+        for key in FIXED {
+            assert!(find(key).is_some(), "{key}");
+        }
+    }
+}

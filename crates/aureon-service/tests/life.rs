@@ -1,0 +1,238 @@
+//! The life of the real binary: reloads, the way to its end, what it says about its health.
+
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod daemon;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use daemon::{Daemon, PATIENCE, Place, run, text};
+
+/// A keep-alive connection.
+fn connect(daemon: &Daemon) -> TcpStream {
+    let stream = TcpStream::connect(&daemon.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// One exchange on it: status and content.
+fn ask(stream: &mut TcpStream, path: &str) -> (u16, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        bytes.push(byte[0]);
+    }
+    let head = text(&bytes).to_ascii_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .map_or(0, |digits| digits.parse().unwrap());
+    let mut content = vec![0; length];
+    stream.read_exact(&mut content).unwrap();
+    (
+        head["http/1.1 ".len()..][..3].parse().unwrap(),
+        text(&content).to_owned(),
+    )
+}
+
+#[test]
+fn a_reload_changes_what_is_served_and_drops_nobody() {
+    let place = Place::new("life-reload");
+    std::fs::create_dir(place.0.join("one")).unwrap();
+    std::fs::create_dir(place.0.join("two")).unwrap();
+    place
+        .write("one/page.txt", "one")
+        .write("two/page.txt", "two");
+    place.write("aureon.toml", "root = \"one\"\nmessage = \"before\"\n");
+    let daemon = Daemon::start(&place, &[]);
+    let over = Arc::new(AtomicBool::new(false));
+    let together = Arc::new(Barrier::new(5));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (over, together) = (Arc::clone(&over), Arc::clone(&together));
+            let mut stream = connect(&daemon);
+            thread::spawn(move || {
+                together.wait();
+                let mut answered = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let (status, content) = ask(&mut stream, "/page.txt");
+                    assert_eq!(status, 200);
+                    assert!(content == "one" || content == "two", "{content}");
+                    answered += 1;
+                }
+                answered
+            })
+        })
+        .collect();
+    together.wait();
+    for round in 0..20 {
+        let name = if round % 2 == 0 { "two" } else { "one" };
+        place.write(
+            "aureon.toml",
+            format!(
+                "root = \"{name}\"\nmessage = \"{name}\"\nport = {}\n",
+                9000 + round
+            ),
+        );
+        daemon.signal("HUP");
+        daemon.line_with("reloaded");
+        daemon.line_with(&format!("-> {name}"));
+        let line = daemon.line_with("message: ");
+        assert!(line.ends_with(&format!("-> {name}")), "{line}");
+        let mut stream = connect(&daemon);
+        assert_eq!(ask(&mut stream, "/page.txt").1, name);
+        assert!(ask(&mut stream, "/api/message").1.contains(name));
+    }
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        assert!(client.join().unwrap() > 0);
+    }
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0));
+    assert!(!log.contains("\"status\":5"), "no request failed");
+}
+
+#[test]
+fn what_only_a_new_process_can_change_is_said() {
+    let place = Place::new("life-fixed");
+    place.write("aureon.toml", "pool_threads_max = 3\n");
+    let daemon = Daemon::start(&place, &[]);
+    place.write(
+        "aureon.toml",
+        "pool_threads_max = 4\nidle_timeout = \"7s\"\n",
+    );
+    daemon.signal("HUP");
+    daemon.line_with("idle_timeout: 1m -> 7s");
+    daemon.line_with("pool_threads_max: 3 -> 4, from the next start on");
+    assert_eq!(daemon.stop().0, Some(0));
+}
+
+#[test]
+fn a_bad_configuration_changes_nothing_and_says_why() {
+    let place = Place::new("life-bad");
+    place.write("aureon.toml", "message = \"good\"\n");
+    let daemon = Daemon::start(&place, &[]);
+    let mut stream = connect(&daemon);
+    place.write("aureon.toml", "mesage = \"bad\"\nport = \"x\"\n");
+    daemon.signal("HUP");
+    daemon.line_with("not reloaded, everything stays as it was");
+    daemon.line_with("aureon.toml:1:1: unknown key `mesage`; did you mean `message`?");
+    daemon.line_with("aureon.toml:2:8: `port` cannot be");
+    assert!(ask(&mut stream, "/api/message").1.contains("good"));
+    place.write("aureon.toml", "root = \"nowhere\"\nmessage = \"bad\"\n");
+    daemon.signal("HUP");
+    daemon.line_with("nowhere; create it or name another");
+    assert!(ask(&mut stream, "/api/message").1.contains("good"));
+    std::fs::remove_file(place.0.join("aureon.toml")).unwrap();
+    daemon.signal("HUP");
+    daemon.line_with("message: good -> Hello from AUREON");
+    assert!(
+        ask(&mut stream, "/api/message")
+            .1
+            .contains("Hello from AUREON")
+    );
+}
+
+#[test]
+fn an_uptime_goes_on_through_a_reload() {
+    let place = Place::new("life-uptime");
+    place.write("aureon.toml", "message = \"a\"\n");
+    let daemon = Daemon::start(&place, &[]);
+    let mut stream = connect(&daemon);
+    while ask(&mut stream, "/api/status").1.contains("\"uptime\":0,") {}
+    daemon.signal("HUP");
+    daemon.line_with("reloaded");
+    assert!(!ask(&mut stream, "/api/status").1.contains("\"uptime\":0,"));
+}
+
+#[test]
+fn a_stop_tells_balancers_first_and_serves_meanwhile() {
+    let place = Place::new("life-delay");
+    let daemon = Daemon::start(&place, &["--drain-delay", "1h"]);
+    let mut stream = connect(&daemon);
+    assert_eq!(ask(&mut stream, "/readyz"), (200, "ready\n".into()));
+    daemon.signal("TERM");
+    daemon.line_with("TERM: not ready any more; stopping in 1h");
+    assert_eq!(ask(&mut stream, "/readyz"), (503, "draining\n".into()));
+    assert_eq!(ask(&mut stream, "/healthz"), (200, "alive\n".into()));
+    // New connections are taken too.
+    assert_eq!(ask(&mut connect(&daemon), "/api/status").0, 200);
+    assert_eq!(ask(&mut connect(&daemon), "/api/health").0, 503);
+    daemon.signal("HUP");
+    daemon.line_with("the service is stopping");
+    // A second signal does not wait for the delay.
+    daemon.signal("TERM");
+    daemon.line_with("TERM: finishing what runs");
+    assert_eq!(daemon.wait().0, Some(0));
+}
+
+#[test]
+fn a_delay_ends_by_itself() {
+    let place = Place::new("life-delay-end");
+    let daemon = Daemon::start(&place, &["--drain-delay", "50ms"]);
+    daemon.signal("TERM");
+    daemon.line_with("stopping in 50ms");
+    daemon.line_with("the delay is over: finishing what runs");
+    assert_eq!(daemon.wait().0, Some(0));
+}
+
+#[test]
+fn every_usual_path_of_health_is_answered_and_none_is_logged() {
+    let place = Place::new("life-health");
+    let daemon = Daemon::start(&place, &["--log", "json"]);
+    for path in ["/healthz", "/up", "/health", "/readyz", "/api/health"] {
+        let answer = daemon.get(path);
+        assert_eq!(answer.status(), "200", "{path}");
+        assert_eq!(answer.field("cache-control"), Some("no-store"), "{path}");
+    }
+    let report = daemon.get("/api/health").json();
+    assert_eq!(report["status"], "ok");
+    assert_eq!(report["state"], "serving");
+    assert_eq!(daemon.stop(), (Some(0), String::new()));
+}
+
+#[test]
+fn a_healthcheck_is_an_exit_code() {
+    let place = Place::new("life-check");
+    let daemon = Daemon::start(&place, &["--drain-delay", "1h"]);
+    let address = daemon.address.clone();
+    let check = |address: &str| run(&place, &["healthcheck", "--listen", address]);
+    let fine = check(&address);
+    assert_eq!(fine.status.code(), Some(0), "{}", text(&fine.stderr));
+    assert_eq!(text(&fine.stdout), "ready\n");
+    daemon.signal("TERM");
+    daemon.line_with("not ready");
+    let draining = check(&address);
+    assert_eq!(draining.status.code(), Some(1));
+    assert!(
+        text(&draining.stderr).contains("503: draining"),
+        "{}",
+        text(&draining.stderr)
+    );
+    drop(daemon);
+    let gone = check(&address);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(
+        text(&gone.stderr).contains("nobody answers on"),
+        "{}",
+        text(&gone.stderr)
+    );
+}
+
+#[test]
+fn a_healthcheck_asks_a_unix_socket_too() {
+    let place = Place::new("life-unix");
+    let listen = format!("unix:{}", place.0.join("s").display());
+    let daemon = Daemon::start(&place, &["--listen", &listen]);
+    let fine = run(&place, &["healthcheck", "--listen", &listen]);
+    assert_eq!(fine.status.code(), Some(0), "{}", text(&fine.stderr));
+    assert_eq!(daemon.stop().0, Some(0));
+}

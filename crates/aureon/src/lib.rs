@@ -34,4 +34,6 @@ pub use app::{
 pub use files::Files;
 pub use http::{Head, Method, Status, Version};
 pub use limits::Limits;
-pub use server::{Address, Ending, Exchange, ListenError, Observer, Running, Server, Stopper};
+pub use server::{
+    Address, Ending, Exchange, ListenError, Observer, Running, Sandbox, Server, Stopper,
+};

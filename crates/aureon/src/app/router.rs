@@ -165,6 +165,11 @@ impl Router {
         Router::default()
     }
 
+    /// Whether there is no handler of anybody's in it.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty() && self.middleware.is_empty() && self.fallback.is_none()
+    }
+
     by_method! {
         get Get "GET, and HEAD unless that is registered too,",
         post Post "POST",

@@ -4,7 +4,7 @@
 //! In reading order: this file starts and stops; `worker` is the loop; `connection` what it
 //! holds for each socket; `exchange` takes one request to its answer; `deliver` sends; `timer`
 //! keeps deadlines; `pool` and `mailbox` are for handlers that may block; `orders` says what the
-//! workers are told; `observe` tells.
+//! workers are told; `sandbox` which files they may open; `observe` tells.
 
 mod connection;
 mod deliver;
@@ -14,12 +14,14 @@ mod mailbox;
 mod observe;
 mod orders;
 mod pool;
+mod sandbox;
 mod timer;
 mod worker;
 
 pub use listen::{Address, ListenError};
 pub use observe::{Ending, Exchange, Observer};
 pub use orders::Stopper;
+pub use sandbox::Sandbox;
 
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -58,6 +60,7 @@ pub struct Server {
     workers: Option<usize>,
     observer: Option<Arc<dyn Observer>>,
     listeners: Listeners,
+    sandbox: Option<Sandbox>,
 }
 
 impl Server {
@@ -69,6 +72,7 @@ impl Server {
             workers: None,
             observer: None,
             listeners: Listeners::default(),
+            sandbox: None,
         }
     }
 
@@ -91,6 +95,13 @@ impl Server {
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Server {
         self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Confines workers and pool threads to these files, where the kernel can: see [`Sandbox`].
+    #[must_use]
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Server {
+        self.sandbox = Some(sandbox);
         self
     }
 
@@ -124,7 +135,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// There is nothing to listen on, or the system has no descriptors or threads left.
+    /// There is nothing to listen on, a path of the sandbox is missing, or the system has no
+    /// descriptors or threads left.
     pub fn start(mut self) -> io::Result<Running> {
         let addresses = self.listeners.addresses();
         if addresses.is_empty() {
@@ -145,6 +157,10 @@ impl Server {
         for listeners in sets {
             drivers.push(Epoll::new(listeners)?);
         }
+        let ruleset = match &self.sandbox {
+            Some(sandbox) => sandbox.ruleset()?.map(Arc::new),
+            None => None,
+        };
         let wakers: Arc<[EventFd]> = drivers.iter().map(Driver::waker).collect();
         let stopper = Stopper::new(Arc::clone(&orders), wakers);
         let mut running = Running {
@@ -152,12 +168,18 @@ impl Server {
             stopper,
             threads: Vec::new(),
             unix_paths,
+            sandboxed: ruleset.is_some(),
         };
         for (index, driver) in drivers.into_iter().enumerate() {
             let orders = Arc::clone(&orders);
             let stopper = running.stopper.clone();
+            let ruleset = ruleset.clone();
             let body = move || {
                 let fall = Fall(Some(stopper));
+                if let Some(ruleset) = ruleset {
+                    // The pool's threads are started by workers and inherit it.
+                    ruleset.restrict_thread()?;
+                }
                 Worker::new(driver, index, workers, orders).run()?;
                 fall.stand();
                 Ok(())
@@ -208,12 +230,18 @@ pub struct Running {
     stopper: Stopper,
     threads: Vec<JoinHandle<io::Result<()>>>,
     unix_paths: Vec<std::path::PathBuf>,
+    sandboxed: bool,
 }
 
 impl Running {
     /// What it listens on, with the ports that the kernel chose.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Whether the kernel confines workers and pool threads to their [`Sandbox`].
+    pub fn is_sandboxed(&self) -> bool {
+        self.sandboxed
     }
 
     /// A handle that stops it, for other threads.

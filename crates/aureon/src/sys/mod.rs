@@ -42,6 +42,8 @@
 pub mod dir;
 #[cfg(target_os = "linux")]
 pub mod epoll;
+#[cfg(target_os = "linux")]
+pub mod landlock;
 #[cfg(unix)]
 pub mod signal;
 #[cfg(any(test, feature = "sim"))]

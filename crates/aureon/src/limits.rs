@@ -183,9 +183,9 @@ pub const ACCEPT_RETRY_MS: u64 = 100;
 /// 16 turns of `ACCEPTS_PER_TURN` are a whole backlog.
 pub const DRAIN_TURNS_MAX: u32 = 16;
 
-/// Milliseconds that a fresh, silent connection gets when the server drains: its first request
-/// may be on the way. 500.
-pub const DRAIN_FIRST_REQUEST_MS: u64 = 500;
+/// Milliseconds that a connection must have been idle to be closed when the server drains: its
+/// next request may be on the way. 500: a busy client is told by its next answer instead.
+pub const DRAIN_IDLE_MS: u64 = 500;
 
 /// Milliseconds that a reload waits for the workers to take the new application over. 1,000: a
 /// worker does between two turns, unless a handler holds it.

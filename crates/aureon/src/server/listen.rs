@@ -2,7 +2,8 @@
 //!
 //! Every TCP address gets one listener for each worker (`SO_REUSEPORT`), so that the kernel
 //! spreads connections and no worker waits for another. A Unix socket, or one that was
-//! inherited, exists once and is shared.
+//! inherited, is shared: whoever keeps an inherited one keeps its queue as well, and a listener
+//! bound beside it would lose its own when we end.
 
 use crate::sys::socket;
 use std::fmt;
@@ -53,18 +54,39 @@ impl std::error::Error for ListenError {
     }
 }
 
+/// The listeners of one address.
+#[derive(Debug)]
+struct Bound {
+    address: Address,
+    /// One, unless a process that had several workers handed its own over.
+    listeners: Vec<OwnedFd>,
+    /// Ours to bind again for each worker, rather than somebody else's.
+    own: bool,
+    /// The path of a Unix socket is removed at the end.
+    removes_path: bool,
+}
+
 /// The listeners bound so far.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
-    bound: Vec<(Address, OwnedFd)>,
+    bound: Vec<Bound>,
+}
+
+/// What the workers get, and what stays with the server.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    /// A set for each worker.
+    pub(super) sets: Vec<Vec<OwnedFd>>,
+    /// Copies of all of them.
+    pub(super) copies: Vec<OwnedFd>,
+    /// Paths of Unix sockets to remove at the end.
+    pub(super) unix_paths: Vec<PathBuf>,
 }
 
 impl Listeners {
     pub(super) fn addresses(&self) -> Vec<Address> {
-        self.bound
-            .iter()
-            .map(|(address, _)| address.clone())
-            .collect()
+        let addresses = self.bound.iter().map(|bound| bound.address.clone());
+        addresses.collect()
     }
 
     pub(super) fn bind(&mut self, text: &str, backlog: u32) -> Result<(), ListenError> {
@@ -75,7 +97,7 @@ impl Listeners {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = PathBuf::from(path);
             let fd = socket::listen_unix(&path, backlog).map_err(fail)?;
-            self.bound.push((Address::Unix(path), fd));
+            self.push(Address::Unix(path), fd, true, true);
             return Ok(());
         }
         // A name could stand for any address tomorrow, and resolving it would bring the C
@@ -88,11 +110,17 @@ impl Listeners {
         // ours, and the two would take each other's connections without a word.
         let bound = socket::probe_tcp(address).map_err(fail)?;
         let fd = socket::listen_tcp(bound, backlog, true).map_err(fail)?;
-        self.bound.push((Address::Ip(bound), fd));
+        self.push(Address::Ip(bound), fd, true, false);
         Ok(())
     }
 
-    pub(super) fn inherit(&mut self, descriptor: u32) -> Result<(), ListenError> {
+    /// Takes an open listener over. `handed_over`: from a server that ends, with all that it
+    /// had, rather than from one who keeps it.
+    pub(super) fn inherit(
+        &mut self,
+        descriptor: u32,
+        handed_over: bool,
+    ) -> Result<(), ListenError> {
         let fail = |source| ListenError {
             address: format!("descriptor {descriptor}"),
             source,
@@ -100,40 +128,58 @@ impl Listeners {
         let fd = socket::listen_inherited(descriptor).map_err(fail)?;
         let address = match socket::local_address(&fd).map_err(fail)? {
             Some(address) => Address::Ip(address),
-            None => Address::Inherited(descriptor),
+            None => match socket::local_path(&fd).map_err(fail)? {
+                Some(path) => Address::Unix(path),
+                None => Address::Inherited(descriptor),
+            },
         };
-        self.bound.push((address, fd));
+        let known = self.bound.iter_mut().find(|bound| bound.address == address);
+        match known {
+            Some(bound) => bound.listeners.push(fd),
+            None => self.push(address, fd, false, handed_over),
+        }
         Ok(())
     }
 
-    /// A set of listeners for each worker, and the paths of Unix sockets to remove at the end.
-    pub(super) fn for_workers(
-        self,
-        workers: usize,
-        backlog: u32,
-    ) -> io::Result<(Vec<Vec<OwnedFd>>, Vec<PathBuf>)> {
-        let mut sets: Vec<Vec<OwnedFd>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut paths = Vec::new();
-        for (address, fd) in self.bound {
-            for set in sets.iter_mut().skip(1) {
-                // A shared socket that can't be bound again (an inherited one without
-                // SO_REUSEPORT) is shared as the same socket.
-                let own = match &address {
-                    Address::Ip(address) => socket::listen_tcp(*address, backlog, true).ok(),
-                    Address::Unix(_) | Address::Inherited(_) => None,
-                };
-                set.push(match own {
-                    Some(own) => own,
-                    None => fd.try_clone()?,
-                });
+    fn push(&mut self, address: Address, fd: OwnedFd, own: bool, removes_path: bool) {
+        self.bound.push(Bound {
+            address,
+            listeners: vec![fd],
+            own,
+            removes_path,
+        });
+    }
+
+    /// Shares the listeners out among the workers.
+    pub(super) fn for_workers(self, workers: usize, backlog: u32) -> io::Result<Shares> {
+        let mut shares = Shares {
+            sets: (0..workers).map(|_| Vec::new()).collect(),
+            ..Shares::default()
+        };
+        for mut bound in self.bound {
+            if let (true, Address::Ip(address)) = (bound.own, &bound.address) {
+                while bound.listeners.len() < workers {
+                    let own = socket::listen_tcp(*address, backlog, true)?;
+                    bound.listeners.push(own);
+                }
             }
-            if let Some(first) = sets.first_mut() {
-                first.push(fd);
+            for listener in &bound.listeners {
+                shares.copies.push(listener.try_clone()?);
             }
-            if let Address::Unix(path) = address {
-                paths.push(path);
+            // More workers than listeners share them; more listeners than workers are all
+            // accepted from: each has a queue of its own in the kernel.
+            let count = bound.listeners.len();
+            for worker in count..workers {
+                let shared = bound.listeners[worker % count].try_clone()?;
+                shares.sets[worker].push(shared);
+            }
+            for (index, listener) in bound.listeners.into_iter().enumerate() {
+                shares.sets[index % workers].push(listener);
+            }
+            if let (Address::Unix(path), true) = (bound.address, bound.removes_path) {
+                shares.unix_paths.push(path);
             }
         }
-        Ok((sets, paths))
+        Ok(shares)
     }
 }

@@ -116,13 +116,25 @@ impl Server {
         Ok(self)
     }
 
-    /// Listens on a socket that a parent process opened, by its descriptor.
+    /// Listens on a socket that a parent process opened, by its descriptor, which is the
+    /// server's from now on.
     ///
     /// # Errors
     ///
     /// The descriptor is not open, or is no listening stream socket.
     pub fn listen_inherited(mut self, descriptor: u32) -> Result<Server, ListenError> {
-        self.listeners.inherit(descriptor)?;
+        self.listeners.inherit(descriptor, false)?;
+        Ok(self)
+    }
+
+    /// The same for a listener that another server handed over when it ended: see
+    /// [`Stopper::listeners_to_inherit`]. The path of a Unix socket is removed at the end.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor is not open, or is no listening stream socket.
+    pub fn listen_handed_over(mut self, descriptor: u32) -> Result<Server, ListenError> {
+        self.listeners.inherit(descriptor, true)?;
         Ok(self)
     }
 
@@ -146,15 +158,17 @@ impl Server {
         let workers = self.workers.unwrap_or_else(workers_by_default);
         let limits = self.limits;
         self.app.set_limits(&limits);
-        let orders = Arc::new(Orders::new(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             app: self.app,
             limits,
             observer: self.observer,
             pool: Pool::new(limits.pool_threads_max, limits.pool_queue_max),
-        })));
-        let (sets, unix_paths) = self.listeners.for_workers(workers, limits.backlog)?;
+        });
+        let orders = Arc::new(Orders::new(shared, workers));
+        let shares = self.listeners.for_workers(workers, limits.backlog)?;
+        orders.keep(shares.copies, shares.unix_paths);
         let mut drivers = Vec::with_capacity(workers);
-        for listeners in sets {
+        for listeners in shares.sets {
             drivers.push(Epoll::new(listeners)?);
         }
         let ruleset = match &self.sandbox {
@@ -167,8 +181,8 @@ impl Server {
             addresses,
             stopper,
             threads: Vec::new(),
-            unix_paths,
             sandboxed: ruleset.is_some(),
+            orders: Arc::clone(&orders),
         };
         for (index, driver) in drivers.into_iter().enumerate() {
             let orders = Arc::clone(&orders);
@@ -229,8 +243,8 @@ pub struct Running {
     addresses: Vec<Address>,
     stopper: Stopper,
     threads: Vec<JoinHandle<io::Result<()>>>,
-    unix_paths: Vec<std::path::PathBuf>,
     sandboxed: bool,
+    orders: Arc<Orders>,
 }
 
 impl Running {
@@ -262,10 +276,7 @@ impl Running {
                 .unwrap_or_else(|_| Err(io::Error::other("a worker panicked; this is a bug")));
             result = result.and(ended);
         }
-        for path in &self.unix_paths {
-            // Somebody may have replaced it; then there is nothing of ours to remove.
-            let _ = std::fs::remove_file(path);
-        }
+        self.orders.remove_unix_paths();
         result
     }
 }

@@ -5,7 +5,7 @@
 
 use super::exchange::Shared;
 use super::observe::Observer;
-use super::orders::Orders;
+use super::orders::{DRAIN, HALT, Orders};
 use super::pool::Pool;
 use super::worker::Worker;
 use crate::app::App;
@@ -38,12 +38,13 @@ impl Simulation {
         app.set_limits(&limits);
         let (world, sim) = World::new(seed, faults);
         let pool = Pool::new(limits.pool_threads_max, limits.pool_queue_max);
-        let orders = Arc::new(Orders::new(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             app,
             limits,
             observer: observer.map(Arc::from),
             pool,
-        })));
+        });
+        let orders = Arc::new(Orders::new(shared, 1));
         let worker = Worker::new(sim, 0, 1, Arc::clone(&orders));
         Simulation {
             world,
@@ -76,12 +77,12 @@ impl Simulation {
 
     /// Asks for a drain.
     pub fn drain(&self) {
-        self.orders.drain();
+        self.orders.give(DRAIN);
     }
 
     /// Asks for an immediate end.
     pub fn halt(&self) {
-        self.orders.halt();
+        self.orders.give(HALT);
     }
 
     /// Puts another application in force, which the worker takes over at its next turn.

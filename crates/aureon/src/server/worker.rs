@@ -17,11 +17,11 @@ use super::deliver::Delivery;
 use super::exchange::Desk;
 use super::mailbox::{Letter, Mailbox};
 use super::observe::Ending;
-use super::orders::{HALT, Orders, RUN};
+use super::orders::{DRAIN, HALT, Orders, PAUSE, RUN};
 use super::timer::Wheel;
 use crate::app::{Peer, Push};
 use crate::http::{BodyEvent, Error, HeadEvent, Scratch};
-use crate::limits::{ACCEPT_RETRY_MS, DRAIN_FIRST_REQUEST_MS, DRAIN_TURNS_MAX};
+use crate::limits::{ACCEPT_RETRY_MS, DRAIN_IDLE_MS, DRAIN_TURNS_MAX};
 use crate::sys::{Completion, Driver, PeerAddress, SocketId};
 use std::io;
 use std::rc::Rc;
@@ -44,6 +44,8 @@ pub(crate) struct Worker<D: Driver> {
     /// Accepting is paused: at this time it is tried again.
     accept_retry_ms: Option<u64>,
     accept_full: bool,
+    /// Accepting was paused from outside.
+    accept_held: bool,
     drain: Option<Drain>,
 }
 
@@ -72,6 +74,7 @@ impl<D: Driver> Worker<D> {
             workers,
             accept_retry_ms: None,
             accept_full: false,
+            accept_held: false,
             drain: None,
         }
     }
@@ -87,6 +90,7 @@ impl<D: Driver> Worker<D> {
         let timeout_ms = self.timeout_ms();
         self.desk.driver.turn(timeout_ms)?;
         self.desk.read_clock();
+        self.orders.count_turn(self.desk.worker);
         self.take_over();
         let again = std::mem::take(&mut self.again);
         while let Some(completion) = self.desk.driver.next() {
@@ -127,8 +131,8 @@ impl<D: Driver> Worker<D> {
         let until = |at: u64| u32::try_from(at.saturating_sub(now_ms)).unwrap_or(u32::MAX);
         let drain = self.drain.as_ref().map(|drain| match drain.listening {
             true => 0,
-            // Fresh connections are looked at again: see `close_idle`.
-            false => until(drain.deadline_ms).min(DRAIN_FIRST_REQUEST_MS as u32),
+            // Idle connections are looked at again: see `close_idle`.
+            false => until(drain.deadline_ms).min(DRAIN_IDLE_MS as u32),
         });
         [
             self.wheel.next_ms(now_ms),
@@ -191,7 +195,8 @@ impl<D: Driver> Worker<D> {
             self.accept_retry_ms = None;
         }
         let room = self.connections.len() < self.connections_max();
-        if (retry || self.accept_full) && room && self.accept_retry_ms.is_none() {
+        let held = self.accept_held || self.accept_retry_ms.is_some();
+        if (retry || self.accept_full) && room && !held {
             self.accept_full = false;
             self.desk.driver.accept_resume();
         }
@@ -414,8 +419,12 @@ impl<D: Driver> Worker<D> {
 
     /// Obeys the stop flag; false when the worker is done.
     fn keep_order(&mut self) -> io::Result<bool> {
-        match self.orders.order() {
-            RUN => return Ok(true),
+        let order = self.orders.order();
+        match order {
+            RUN | PAUSE => {
+                self.hold_accept(order == PAUSE);
+                return Ok(true);
+            }
             HALT => {
                 self.close_all(Ending::CutOff);
                 return Ok(false);
@@ -424,9 +433,13 @@ impl<D: Driver> Worker<D> {
         }
         let now_ms = self.desk.now_ms;
         let deadline_ms = now_ms + u64::from(self.desk.shared.limits.drain_timeout_ms);
+        if self.drain.is_none() && order == DRAIN {
+            self.hold_accept(false);
+        }
         let drain = self.drain.get_or_insert(Drain {
             deadline_ms,
-            accepts_left: DRAIN_TURNS_MAX,
+            // A queue that somebody else accepts from is left to him.
+            accepts_left: if order == DRAIN { DRAIN_TURNS_MAX } else { 0 },
             accepted: true,
             listening: true,
         });
@@ -450,6 +463,19 @@ impl<D: Driver> Worker<D> {
         Ok(listening || self.connections.len() > 0)
     }
 
+    /// Pauses accepting from outside, or ends that.
+    fn hold_accept(&mut self, hold: bool) {
+        if self.accept_held == hold {
+            return;
+        }
+        self.accept_held = hold;
+        if hold {
+            self.desk.driver.accept_pause();
+        } else if !self.accept_full && self.accept_retry_ms.is_none() {
+            self.desk.driver.accept_resume();
+        }
+    }
+
     fn close_idle(&mut self) {
         for id in self.connections.ids() {
             let Some(connection) = self.connections.get(id) else {
@@ -458,10 +484,10 @@ impl<D: Driver> Worker<D> {
             connection.session.close_after();
             connection.ask_stream_to_end();
             let idle = connection.phase == Phase::Head && connection.session.is_idle();
-            // A connection that has never spoken may have its first request on the way.
-            let spoken = connection.session.requests() > 0;
-            let waited = connection.since_ms + DRAIN_FIRST_REQUEST_MS <= self.desk.now_ms;
-            if idle && connection.output.is_empty() && (spoken || waited) {
+            // Its next request may be on the way, and would be lost: the next answer tells a
+            // client that speaks often to come back on another connection.
+            let waited = connection.since_ms + DRAIN_IDLE_MS <= self.desk.now_ms;
+            if idle && connection.output.is_empty() && waited {
                 self.close(id, Ending::Complete, false);
             }
         }

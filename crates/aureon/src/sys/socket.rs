@@ -7,10 +7,10 @@ use std::fs::File;
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::PeerAddress;
 
@@ -154,7 +154,8 @@ pub fn listen_unix(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Takes over a listening socket that a parent process left open.
+/// Takes over a listening socket that a parent process left open. The number is ours from now
+/// on, and closed with what is returned.
 ///
 /// An error when the descriptor is closed or is no listening stream socket.
 pub fn listen_inherited(number: u32) -> io::Result<OwnedFd> {
@@ -171,8 +172,8 @@ pub fn listen_inherited(number: u32) -> io::Result<OwnedFd> {
     }
     prepare(raw)?;
     // SAFETY: getsockopt has just shown that the descriptor is open; whoever names its number
-    // hands it over, and the copy is ours alone.
-    let fd = unsafe { BorrowedFd::borrow_raw(raw) }.try_clone_to_owned()?;
+    // hands it over, so that it is ours alone.
+    let fd = unsafe { OwnedFd::from_raw_fd(raw) };
     // A Unix socket has no TCP options; then there is nothing to inherit either.
     let _ = set_tcp_options(fd.as_raw_fd());
     Ok(fd)
@@ -203,6 +204,39 @@ pub fn local_address(fd: &OwnedFd) -> io::Result<Option<SocketAddr>> {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The path of a Unix listener, `None` for one without a path or another kind of socket.
+pub fn local_path(fd: &OwnedFd) -> io::Result<Option<PathBuf>> {
+    let listener = UnixListener::from(fd.try_clone()?);
+    match listener.local_addr() {
+        Ok(address) => Ok(address.as_pathname().map(Path::to_path_buf)),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A copy of a descriptor that a child process inherits.
+pub fn inheritable(fd: &OwnedFd) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; 3 keeps standard input, output and error free. A result that is not
+    // -1 is a descriptor nobody else owns; F_DUPFD leaves FD_CLOEXEC off (fcntl(2)).
+    unsafe {
+        let copy = check(libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD, 3))?;
+        Ok(OwnedFd::from_raw_fd(copy))
+    }
+}
+
+/// Takes over a descriptor that a parent process left open, of whatever kind; it closes on exec
+/// from now on.
+pub fn take_inherited(number: u32) -> io::Result<OwnedFd> {
+    let raw = RawFd::try_from(number).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    // SAFETY: fcntl with integers touches no memory of ours, and says whether it is open.
+    unsafe {
+        let flags = check(libc::fcntl(raw, libc::F_GETFD))?;
+        check(libc::fcntl(raw, libc::F_SETFD, flags | libc::FD_CLOEXEC))?;
+    }
+    // SAFETY: it is open, as was just shown; whoever names its number hands it over.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
 /// Accepts a connection, closing on exec and not blocking.

@@ -4,7 +4,8 @@
 //! The modules in reading order: [`limits`] holds every bound; [`http`] turns bytes into events
 //! and back without doing any IO; [`sys`] is the operating system behind one contract; [`app`]
 //! is what you write against, [`files`] a handler that serves a directory; [`server`] runs it
-//! all and is the only one that sees both the protocol and the system.
+//! all and is the only one that sees both the protocol and the system; [`metrics`] is what
+//! it counts.
 //!
 //! ```no_run
 //! use aureon::{Router, Server};
@@ -24,6 +25,7 @@ pub mod files;
 pub mod fuzz;
 pub mod http;
 pub mod limits;
+pub mod metrics;
 pub mod server;
 pub mod sys;
 

@@ -89,6 +89,103 @@ impl Default for Limits {
     }
 }
 
+/// A limit that was reached, as it is counted. The names are those of [`Limits`], without `_ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// A request head or trailer section too large.
+    HeadBytesMax,
+    /// Too many field lines.
+    HeadFieldsMax,
+    /// A request target too long.
+    TargetBytesMax,
+    /// A body larger than its route takes: `body_bytes_max`, `upload_bytes_max` or its own.
+    BodyBytesMax,
+    /// Too many bytes of chunk extensions.
+    ChunkExtensionBytesMax,
+    /// A head that did not arrive in time.
+    HeadTimeout,
+    /// A body slower than `body_rate_min` after `body_timeout_ms`.
+    BodyTimeout,
+    /// A connection closed because no request came.
+    IdleTimeout,
+    /// A peer that took nothing of its answer.
+    WriteTimeout,
+    /// A late or blocking answer that did not come.
+    AnswerTimeout,
+    /// A refused peer that did not close.
+    LingerTimeout,
+    /// An unwanted body too large to be read to its end.
+    DiscardBytesMax,
+    /// A worker stopped accepting because it holds its share.
+    ConnectionsMax,
+    /// A connection closed after so many requests.
+    RequestsPerConnectionMax,
+    /// Reading paused because too many answers wait to be taken.
+    OutputBytesMax,
+    /// A worker cut off what still ran when the drain's time was over.
+    DrainTimeout,
+    /// A job refused because too many waited for a thread.
+    PoolQueueMax,
+}
+
+impl Limit {
+    /// Every one, in the order of their declaration.
+    pub const ALL: [Limit; 17] = [
+        Limit::HeadBytesMax,
+        Limit::HeadFieldsMax,
+        Limit::TargetBytesMax,
+        Limit::BodyBytesMax,
+        Limit::ChunkExtensionBytesMax,
+        Limit::HeadTimeout,
+        Limit::BodyTimeout,
+        Limit::IdleTimeout,
+        Limit::WriteTimeout,
+        Limit::AnswerTimeout,
+        Limit::LingerTimeout,
+        Limit::DiscardBytesMax,
+        Limit::ConnectionsMax,
+        Limit::RequestsPerConnectionMax,
+        Limit::OutputBytesMax,
+        Limit::DrainTimeout,
+        Limit::PoolQueueMax,
+    ];
+
+    /// A stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Limit::HeadBytesMax => "head_bytes_max",
+            Limit::HeadFieldsMax => "head_fields_max",
+            Limit::TargetBytesMax => "target_bytes_max",
+            Limit::BodyBytesMax => "body_bytes_max",
+            Limit::ChunkExtensionBytesMax => "chunk_extension_bytes_max",
+            Limit::HeadTimeout => "head_timeout",
+            Limit::BodyTimeout => "body_timeout",
+            Limit::IdleTimeout => "idle_timeout",
+            Limit::WriteTimeout => "write_timeout",
+            Limit::AnswerTimeout => "answer_timeout",
+            Limit::LingerTimeout => "linger_timeout",
+            Limit::DiscardBytesMax => "discard_bytes_max",
+            Limit::ConnectionsMax => "connections_max",
+            Limit::RequestsPerConnectionMax => "requests_per_connection_max",
+            Limit::OutputBytesMax => "output_bytes_max",
+            Limit::DrainTimeout => "drain_timeout",
+            Limit::PoolQueueMax => "pool_queue_max",
+        }
+    }
+}
+
+/// Series of the duration histogram that a worker has room for, at least and at most; between
+/// them eight for each route. 256 and 4,096: 140 bytes each, but only for those that occur.
+pub const SERIES_MIN: usize = 256;
+/// See [`SERIES_MIN`].
+pub const SERIES_MAX: usize = 4_096;
+
+/// Places looked at for a series before an exchange is counted without one. 16.
+pub const SERIES_PROBES_MAX: usize = 16;
+
+/// Route templates that are told apart over the life of a server, reloads included. 65,536.
+pub const SERIES_ROUTES_MAX: usize = 1 << 16;
+
 /// Largest `head_bytes_max` that may be set: offsets into a head are 16 bits wide, so that a
 /// field costs eight bytes in the table.
 pub const HEAD_BYTES_CEILING: usize = 65_535;

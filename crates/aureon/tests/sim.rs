@@ -9,7 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use aureon::server::sim::Simulation;
-use aureon::sys::sim::{Faults, Random};
+use aureon::sys::sim::{self as simulated, Faults, Random};
 use aureon::{App, Body, Limits, Request, Response, Router};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -267,6 +267,38 @@ fn play(seed: u64, resets: bool) {
         "seed {seed}: a connection is left"
     );
     assert_eq!(world.open_sockets(), 0, "seed {seed}: a socket is left");
+    if !resets {
+        counts_are_true(seed, &simulation, &clients);
+    }
+    let metrics = simulation.metrics();
+    assert_eq!(metrics.connections_accepted, metrics.connections_closed);
+    assert_eq!(metrics.connections_open(), 0, "seed {seed}: {metrics:?}");
+}
+
+/// What the worker counted is what the clients saw.
+fn counts_are_true(seed: u64, simulation: &Simulation, clients: &[(usize, Plan)]) {
+    let metrics = simulation.metrics();
+    let sum = |count: fn(&simulated::Client) -> usize| -> u64 {
+        let each = clients.iter().map(|(client, _)| {
+            simulation
+                .world
+                .client(*client, |client| count(client) as u64)
+        });
+        each.sum()
+    };
+    assert_eq!(metrics.connections_accepted, clients.len() as u64);
+    assert_eq!(
+        metrics.sent_bytes,
+        sum(|client| client.received.len()),
+        "seed {seed}"
+    );
+    let requests: usize = clients.iter().map(|(_, plan)| plan.expected.len()).sum();
+    let refused: u64 = metrics.refusals.iter().map(|(_, count)| count).sum();
+    assert_eq!(
+        metrics.exchanges() + refused,
+        requests as u64,
+        "seed {seed}"
+    );
 }
 
 fn seeds(count: u64) -> Vec<u64> {

@@ -62,6 +62,8 @@ pub(super) struct Endpoint {
     pub(super) body: BodyRules,
     pub(super) chain: Chain,
     pub(super) info: Arc<RouteInfo>,
+    /// The row of its template in the metrics; 0 is none.
+    pub(super) row: u32,
 }
 
 /// A path's endpoint for each method.
@@ -114,6 +116,7 @@ impl Parts {
             body: BodyRules::default(),
             chain,
             info,
+            row: 0,
         });
         (self.endpoints.len() - 1) as u32
     }
@@ -256,6 +259,24 @@ impl App {
     /// The template of the route, empty when none matched.
     pub fn route_template(&self, found: &Match) -> &str {
         &self.endpoint(found).info.template
+    }
+
+    /// The row that [`App::number_routes`] gave its template.
+    #[inline]
+    pub(crate) fn route_row(&self, found: &Match) -> u32 {
+        self.endpoint(found).row
+    }
+
+    /// Has every template numbered; the empty one keeps 0.
+    pub(crate) fn number_routes(&mut self, mut number: impl FnMut(&str) -> u32) {
+        for endpoint in &mut self.endpoints {
+            let template = &*endpoint.info.template;
+            endpoint.row = if template.is_empty() {
+                0
+            } else {
+                number(template)
+            };
+        }
     }
 
     /// Every method and template that is answered by a handler.

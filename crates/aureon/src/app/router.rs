@@ -473,6 +473,7 @@ impl Draft {
                 template: route.path.into(),
                 names: pattern.names,
             }),
+            row: 0,
         });
     }
 

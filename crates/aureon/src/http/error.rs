@@ -81,6 +81,43 @@ pub enum Error {
 }
 
 impl Error {
+    /// Every error, in the order of their declaration.
+    pub const ALL: [Error; 33] = [
+        Error::Method,
+        Error::MethodUnknown,
+        Error::MethodConnect,
+        Error::Target,
+        Error::TargetTooLong,
+        Error::Version,
+        Error::VersionUnsupported,
+        Error::LineEnd,
+        Error::FieldName,
+        Error::FieldValue,
+        Error::FieldFolded,
+        Error::HeadTooLarge,
+        Error::FieldsTooMany,
+        Error::HostMissing,
+        Error::HostConflict,
+        Error::Host,
+        Error::ContentLength,
+        Error::ContentLengthConflict,
+        Error::FramingConflict,
+        Error::ContentUnexpected,
+        Error::ContentTypeConflict,
+        Error::TransferEncoding,
+        Error::TransferEncodingUnknown,
+        Error::Expectation,
+        Error::ChunkSize,
+        Error::ChunkExtension,
+        Error::ChunkExtensionsTooLarge,
+        Error::ChunkEnd,
+        Error::TrailerField,
+        Error::BodyTooLarge,
+        Error::LengthRequired,
+        Error::HeadTimeout,
+        Error::BodyTimeout,
+    ];
+
     /// The status that answers this error.
     pub const fn status(self) -> Status {
         match self {

@@ -9,6 +9,7 @@ use crate::app::{
     Fault, FileRange, LaterSlot, Match, Part, Peer, PipeReader, PipeWriter, RequestOwned,
 };
 use crate::http::{Delimiter, Session, Status};
+use crate::metrics::State;
 use crate::sys::SocketId;
 use std::sync::Arc;
 use std::vec;
@@ -60,6 +61,10 @@ pub(super) struct Connection {
     pub(super) since_ms: u64,
     /// Bytes received in this phase, likewise.
     pub(super) phase_bytes: u64,
+    /// When the first byte of a request came that was not whole in one turn; 0 when it was.
+    pub(super) began_us: u64,
+    /// The state it is counted in.
+    pub(super) counted: State,
 }
 
 impl Connection {
@@ -77,6 +82,24 @@ impl Connection {
             peer_shut: false,
             since_ms: 0,
             phase_bytes: 0,
+            began_us: 0,
+            counted: State::Idle,
+        }
+    }
+
+    /// What it is doing, as it is counted.
+    #[inline(always)]
+    pub(super) fn state(&self) -> State {
+        match self.phase {
+            Phase::Head | Phase::Free if self.session.is_idle() => State::Idle,
+            Phase::Head | Phase::Free => State::Head,
+            Phase::Body => State::Body,
+            Phase::Upload => State::Upload,
+            Phase::Waiting => State::Waiting,
+            Phase::Sending => State::Sending,
+            Phase::Discard => State::Discard,
+            Phase::Closing => State::Closing,
+            Phase::Linger => State::Linger,
         }
     }
 
@@ -115,6 +138,8 @@ pub(super) struct Suspended {
     pub(super) body_bytes: u64,
     pub(super) bytes_sent: u64,
     pub(super) started_us: u64,
+    /// When the head of an answer was written whose content followed; 0 before.
+    pub(super) answered_us: u64,
 }
 
 impl Suspended {
@@ -139,6 +164,7 @@ impl Suspended {
             body_bytes: 0,
             bytes_sent: 0,
             started_us: now_us,
+            answered_us: 0,
         }
     }
 }

@@ -49,7 +49,10 @@ impl<D: Driver> Desk<D> {
             return Delivery::Done;
         }
         let more = connection.phase == Phase::Sending && sends_file(connection);
-        match self.driver.send(id, &mut self.out, more) {
+        let before = self.out.len();
+        let sent = self.driver.send(id, &mut self.out, more);
+        self.block.sent_bytes.add((before - self.out.len()) as u64);
+        match sent {
             Err(_) => {
                 self.out.clear();
                 Delivery::Broken(Ending::PeerGone)
@@ -67,7 +70,9 @@ impl<D: Driver> Desk<D> {
         if self.driver.send(id, &mut connection.output, false).is_err() {
             return Delivery::Broken(Ending::PeerGone);
         }
-        if connection.output.len() < before {
+        let taken = before - connection.output.len();
+        self.block.sent_bytes.add(taken as u64);
+        if taken > 0 {
             // The peer takes something: its time starts again.
             let timeout_ms = u64::from(self.shared.limits.write_timeout_ms);
             if matches!(connection.phase, Phase::Sending | Phase::Closing) {
@@ -186,6 +191,7 @@ impl<D: Driver> Desk<D> {
         }
         self.driver.send_file(id, file, start, len)?;
         suspended.bytes_sent += before - *len;
+        self.block.sent_bytes.add(before - *len);
         let done = *len == 0;
         if *len < before {
             connection.deadline_ms = self.now_ms + u64::from(self.shared.limits.write_timeout_ms);

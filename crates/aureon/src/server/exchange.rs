@@ -7,15 +7,19 @@
 
 use super::connection::{Connection, Memory, Phase, Suspended, Tail};
 use super::mailbox::{Letter, Mailbox};
-use super::observe::{Ending, Exchange, Observer};
+use super::observe::{Ending, Observer};
 use super::pool::Pool;
+use super::report::{Outcome, Times};
 use crate::app::{
-    App, Body, BodyReader, Fault, LaterSlot, Match, Notify, Pipe, PipeReader, Request,
-    RequestOwned, Response, Work, run_producer,
+    App, Body, BodyReader, LaterSlot, Match, Notify, Pipe, PipeReader, Request, RequestOwned,
+    Response, Work, run_producer,
 };
 use crate::http::write::Preamble;
-use crate::http::{BodyEvent, Delimiter, Error, Framing, Head, Method, Outcome, Reply, Status};
-use crate::limits::{INLINE_CONTENT_BYTES, Limits};
+use crate::http::{
+    BodyEvent, Delimiter, Error, Framing, Head, Method, Outcome as Next, Reply, Status,
+};
+use crate::limits::{INLINE_CONTENT_BYTES, Limit, Limits};
+use crate::metrics::{Block, Metrics};
 use crate::sys::Driver;
 use std::fmt;
 use std::rc::Rc;
@@ -26,6 +30,7 @@ pub(super) struct Shared {
     pub(super) app: App,
     pub(super) limits: Limits,
     pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) pool: Pool,
 }
 
@@ -36,11 +41,13 @@ pub(super) type Lent = Rc<Arc<Shared>>;
 
 impl Shared {
     /// The same around another application.
-    pub(super) fn with_app(&self, app: App, limits: Limits) -> Shared {
+    pub(super) fn with_app(&self, mut app: App, limits: Limits) -> Shared {
+        self.metrics.admit(&mut app);
         Shared {
             app,
             limits,
             observer: self.observer.clone(),
+            metrics: Arc::clone(&self.metrics),
             pool: self.pool.clone(),
         }
     }
@@ -67,8 +74,12 @@ pub(super) struct Desk<D: Driver> {
     pub(super) preamble: Preamble,
     date_seconds: u64,
     pub(super) now_ms: u64,
-    now_us: u64,
+    pub(super) now_us: u64,
     pub(super) draining: bool,
+    /// What this worker counts.
+    pub(super) block: Arc<Block>,
+    /// Whether anybody wants to know of each exchange.
+    watched: bool,
 }
 
 impl<D: Driver> Desk<D> {
@@ -78,6 +89,8 @@ impl<D: Driver> Desk<D> {
         worker: usize,
         mailbox: Arc<Mailbox<D::Waker>>,
     ) -> Desk<D> {
+        let block = shared.metrics.block(worker);
+        let watched = block.timed || shared.observer.is_some();
         let mut desk = Desk {
             driver,
             shared: Rc::new(shared),
@@ -90,6 +103,8 @@ impl<D: Driver> Desk<D> {
             now_ms: 0,
             now_us: 0,
             draining: false,
+            block,
+            watched,
         };
         desk.read_clock();
         desk
@@ -98,10 +113,8 @@ impl<D: Driver> Desk<D> {
     /// Takes the turn's time over; renders the Date field once a second.
     pub(super) fn read_clock(&mut self) {
         self.now_ms = self.driver.now_ms();
-        if self.shared.observer.is_some() {
-            self.now_us = self.driver.now_us();
-        }
-        let unix_seconds = self.driver.unix_seconds();
+        self.now_us = self.driver.turn_us();
+        let unix_seconds = self.driver.unix_us() / 1_000_000;
         if unix_seconds != self.date_seconds {
             self.date_seconds = unix_seconds;
             self.preamble = Preamble::new(unix_seconds);
@@ -205,6 +218,9 @@ impl<D: Driver> Desk<D> {
             connection.session.send_continue(&mut self.out);
         }
         let request = Request::new(head, &[], connection.peer).to_owned();
+        if connection.began_us == 0 {
+            connection.began_us = self.now_us;
+        }
         let mut suspended = self.suspend(Some(Box::new(request)), matched, self.now_us);
         suspended.body = Vec::with_capacity(room);
         suspended.body_max = body_max;
@@ -410,6 +426,7 @@ impl<D: Driver> Desk<D> {
         request: &Request<'_>,
         matched: &Match,
     ) {
+        self.block.hit(Limit::PoolQueueMax);
         let response = Response::new(Status::SERVICE_UNAVAILABLE).with_field("Retry-After", "1");
         self.respond(connection, key, request, matched, response, self.now_us);
     }
@@ -518,6 +535,9 @@ impl<D: Driver> Desk<D> {
         }
         let owned = Some(Box::new(request.to_owned()));
         let mut suspended = self.suspend(owned, matched.clone(), started_us);
+        if self.watched {
+            suspended.answered_us = self.driver.now_us();
+        }
         suspended.status = response.status();
         suspended.fault = response.fault().cloned().map(Box::new);
         suspended.delimiter = delimiter;
@@ -558,18 +578,19 @@ impl<D: Driver> Desk<D> {
         started_us: u64,
     ) {
         connection.session.send_end(&mut self.out);
-        if self.shared.observer.is_some() {
-            let (status, fault) = (response.status(), response.fault());
-            let ending = Ending::Complete;
-            self.report(
-                request,
-                matched,
-                status,
-                sent as u64,
+        if self.watched {
+            let times = Times {
+                began_us: std::mem::take(&mut connection.began_us),
                 started_us,
-                fault,
-                ending,
-            );
+                answered_us: 0,
+            };
+            let outcome = Outcome {
+                status: response.status(),
+                bytes: sent as u64,
+                fault: response.fault(),
+                ending: Ending::Complete,
+            };
+            self.report(request, matched, times, outcome);
         }
         self.settle(connection);
     }
@@ -613,9 +634,15 @@ impl<D: Driver> Desk<D> {
     #[inline(always)]
     pub(super) fn settle(&self, connection: &mut Connection) {
         match connection.session.finish() {
-            Outcome::Next => self.enter_head(connection),
-            Outcome::Discard => self.enter(connection, Phase::Discard),
-            Outcome::Close => self.enter(connection, Phase::Closing),
+            Next::Next => self.enter_head(connection),
+            Next::Discard => self.enter(connection, Phase::Discard),
+            Next::Close => {
+                let max = self.shared.limits.requests_per_connection_max;
+                if connection.session.requests() >= max {
+                    self.block.hit(Limit::RequestsPerConnectionMax);
+                }
+                self.enter(connection, Phase::Closing);
+            }
         }
     }
 
@@ -625,6 +652,8 @@ impl<D: Driver> Desk<D> {
         connection
             .session
             .refuse(&mut self.out, error, &self.preamble);
+        connection.began_us = 0;
+        self.block.refuse(error);
         if let Some(observer) = &self.shared.observer {
             observer.on_refusal(self.worker, connection.peer, error);
         }
@@ -637,6 +666,7 @@ impl<D: Driver> Desk<D> {
             return;
         };
         connection.session.close_after();
+        self.block.hit(Limit::AnswerTimeout);
         let Suspended {
             request,
             shared,
@@ -674,43 +704,24 @@ impl<D: Driver> Desk<D> {
             fault,
             bytes_sent,
             started_us,
+            answered_us,
             ..
         } = *suspended;
+        let times = Times {
+            began_us: std::mem::take(&mut connection.began_us),
+            started_us,
+            answered_us,
+        };
         if let Some(request) = request {
-            let (request, fault) = (request.borrow(), fault.as_deref());
+            let outcome = Outcome {
+                status,
+                bytes: bytes_sent,
+                fault: fault.as_deref(),
+                ending,
+            };
             self.with_shared(shared, |desk| {
-                desk.report(
-                    &request, &matched, status, bytes_sent, started_us, fault, ending,
-                );
+                desk.report(&request.borrow(), &matched, times, outcome);
             });
         }
-    }
-
-    /// Tells the observer.
-    #[allow(clippy::too_many_arguments)] // They are the fields of the exchange it builds.
-    #[inline]
-    pub(super) fn report(
-        &self,
-        request: &Request<'_>,
-        matched: &Match,
-        status: Status,
-        bytes: u64,
-        started_us: u64,
-        fault: Option<&Fault>,
-        ending: Ending,
-    ) {
-        let Some(observer) = &self.shared.observer else {
-            return;
-        };
-        observer.on_exchange(&Exchange {
-            worker: self.worker,
-            request,
-            route: self.shared.app.route_template(matched),
-            status,
-            bytes,
-            duration_us: self.driver.now_us().saturating_sub(started_us),
-            fault,
-            ending,
-        });
     }
 }

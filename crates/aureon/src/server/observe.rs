@@ -52,8 +52,17 @@ pub struct Exchange<'a, 'r> {
     pub status: Status,
     /// Bytes of content handed to the kernel, without head and framing.
     pub bytes: u64,
-    /// Microseconds from the request's last byte being read to the answer's last byte.
+    /// Microseconds from the request's last byte being read to the answer's last byte. A handler
+    /// that reads its body while it arrives begins with the head's last byte.
     pub duration_us: u64,
+    /// Microseconds before that, from the request's first byte; 0 when it came whole in one turn
+    /// of the loop. Measured in turns: no clock is read for it.
+    pub receive_us: u64,
+    /// Those of `duration_us` after the head of the answer was written, in which its content was
+    /// handed to the kernel; 0 for content that shares the head's buffer.
+    pub send_us: u64,
+    /// When it ended, in microseconds since 1970.
+    pub ended_unix_us: u64,
     /// What went wrong in the handler, if anything did; never told to the client.
     pub fault: Option<&'a Fault>,
     /// How it ended.

@@ -5,7 +5,9 @@
 //! answers 503. A job that panics costs its thread nothing: handlers are caught further in, and
 //! what is not is caught here.
 
+use crate::metrics::Pool as Snapshot;
 use std::collections::VecDeque;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,6 +39,7 @@ struct State {
     queue: VecDeque<Job>,
     threads: usize,
     idle: usize,
+    refused: u64,
 }
 
 impl Pool {
@@ -48,6 +51,17 @@ impl Pool {
                 threads_max: threads_max.max(1),
                 queue_max,
             }),
+        }
+    }
+
+    /// What it is doing now.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let state = self.shared.lock();
+        Snapshot {
+            threads: state.threads,
+            threads_idle: state.idle,
+            queued: state.queue.len(),
+            refused: state.refused,
         }
     }
 
@@ -66,16 +80,24 @@ impl Pool {
                 // No thread to be had: with others alive the job may wait for one of them.
                 state.threads -= 1;
                 if state.threads == 0 {
+                    state.refused += 1;
                     return Err(job);
                 }
             }
         } else if waits && state.queue.len() >= self.shared.queue_max + state.idle {
+            state.refused += 1;
             return Err(job);
         }
         state.queue.push_back(job);
         drop(state);
         self.shared.work.notify_one();
         Ok(())
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").finish_non_exhaustive()
     }
 }
 

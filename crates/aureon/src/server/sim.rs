@@ -4,12 +4,14 @@
 //! behind it. `tests/sim.rs` and `tests/wire.rs` play the clients.
 
 use super::exchange::Shared;
+use super::meter::Meter;
 use super::observe::Observer;
 use super::orders::{DRAIN, HALT, Orders};
 use super::pool::Pool;
 use super::worker::Worker;
 use crate::app::App;
 use crate::limits::Limits;
+use crate::metrics::{Metrics, Snapshot};
 use crate::sys::sim::{Faults, Sim, World};
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ pub struct Simulation {
     pub world: World,
     worker: Worker<Sim>,
     orders: Arc<Orders>,
+    meter: Meter,
 }
 
 impl Simulation {
@@ -37,11 +40,14 @@ impl Simulation {
     ) -> Simulation {
         app.set_limits(&limits);
         let (world, sim) = World::new(seed, faults);
+        let metrics = Arc::new(Metrics::new(1, true, &mut app));
         let pool = Pool::new(limits.pool_threads_max, limits.pool_queue_max);
+        let meter = Meter::new(Arc::clone(&metrics), pool.clone());
         let shared = Arc::new(Shared {
             app,
             limits,
             observer: observer.map(Arc::from),
+            metrics,
             pool,
         });
         let orders = Arc::new(Orders::new(shared, 1));
@@ -50,7 +56,13 @@ impl Simulation {
             world,
             worker,
             orders,
+            meter,
         }
+    }
+
+    /// What the worker has counted so far.
+    pub fn metrics(&self) -> Snapshot {
+        self.meter.snapshot()
     }
 
     /// One turn; false when the worker has ended.

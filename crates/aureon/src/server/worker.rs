@@ -18,10 +18,11 @@ use super::exchange::Desk;
 use super::mailbox::{Letter, Mailbox};
 use super::observe::Ending;
 use super::orders::{DRAIN, HALT, Orders, PAUSE, RUN};
+use super::report::{Outcome, Times};
 use super::timer::Wheel;
 use crate::app::{Peer, Push};
 use crate::http::{BodyEvent, Error, HeadEvent, Scratch};
-use crate::limits::{ACCEPT_RETRY_MS, DRAIN_IDLE_MS, DRAIN_TURNS_MAX};
+use crate::limits::{ACCEPT_RETRY_MS, DRAIN_IDLE_MS, DRAIN_TURNS_MAX, Limit};
 use crate::sys::{Completion, Driver, PeerAddress, SocketId};
 use std::io;
 use std::rc::Rc;
@@ -88,6 +89,12 @@ impl<D: Driver> Worker<D> {
     /// One turn of the loop; false when the worker is done.
     pub(super) fn turn(&mut self) -> io::Result<bool> {
         let timeout_ms = self.timeout_ms();
+        let block = &self.desk.block;
+        block.turns.add(1);
+        if block.timed {
+            let now_us = self.desk.driver.now_us();
+            block.busy_us.add(now_us.saturating_sub(self.desk.now_us));
+        }
         self.desk.driver.turn(timeout_ms)?;
         self.desk.read_clock();
         self.orders.count_turn(self.desk.worker);
@@ -169,11 +176,14 @@ impl<D: Driver> Worker<D> {
             drain.accepted = true;
         }
         let connection = self.connections.open(id, peer);
+        self.desk.block.accepted.add(1);
+        self.desk.block.enter(connection.counted);
         self.desk.enter(connection, Phase::Head);
         self.wheel.set(id.0, connection.deadline_ms);
         if self.connections.len() >= self.connections_max() {
             // The kernel's backlog holds the rest; a close lets the next one in.
             self.accept_full = true;
+            self.desk.block.hit(Limit::ConnectionsMax);
             self.desk.driver.accept_pause();
         }
     }
@@ -208,6 +218,7 @@ impl<D: Driver> Worker<D> {
             return;
         };
         connection.phase_bytes += chunk.len() as u64;
+        self.desk.block.received_bytes.add(chunk.len() as u64);
         if connection.input.is_empty() {
             let consumed = advance(&mut self.desk, &mut self.scratch, connection, id, chunk);
             if let Some(rest) = chunk.get(consumed..).filter(|rest| !rest.is_empty()) {
@@ -260,7 +271,9 @@ impl<D: Driver> Worker<D> {
         let Some(connection) = self.connections.get(id) else {
             return;
         };
-        match self.desk.deliver(connection, id) {
+        let delivery = self.desk.deliver(connection, id);
+        self.desk.count(connection);
+        match delivery {
             Delivery::Done | Delivery::Room => {}
             Delivery::Source => connection.deadline_ms = u64::MAX,
             Delivery::Turn => self.again.push(id),
@@ -308,6 +321,7 @@ impl<D: Driver> Worker<D> {
         // from the peer (RFC 9112 §9.6): say that we are done, and read on for a moment.
         connection.input = Vec::new();
         self.desk.enter(connection, Phase::Linger);
+        self.desk.count(connection);
         self.wheel.set(id.0, connection.deadline_ms);
         self.desk.driver.shutdown_send(id);
         if std::mem::take(&mut connection.paused) {
@@ -321,6 +335,8 @@ impl<D: Driver> Worker<D> {
         };
         self.desk.out.clear();
         self.desk.abandon(connection, ending);
+        self.desk.block.leave(connection.counted);
+        self.desk.block.closed.add(1);
         self.connections.close(id);
         self.wheel.clear(id.0);
         self.desk.driver.close(id, reset);
@@ -379,9 +395,19 @@ impl<D: Driver> Worker<D> {
         else {
             return;
         };
-        let (request, status, fault) = (request.borrow(), response.status(), response.fault());
+        let times = Times {
+            began_us: 0,
+            started_us: 0,
+            answered_us: 0,
+        };
+        let outcome = Outcome {
+            status: response.status(),
+            bytes: 0,
+            fault: response.fault(),
+            ending: Ending::AnswerLate,
+        };
         self.desk.with_shared(Rc::new(shared), |desk| {
-            desk.report(&request, &matched, status, 0, 0, fault, Ending::AnswerLate);
+            desk.report(&request.borrow(), &matched, times, outcome);
         });
     }
 
@@ -396,6 +422,7 @@ impl<D: Driver> Worker<D> {
         }
         match connection.phase {
             Phase::Head if connection.session.is_idle() && connection.output.is_empty() => {
+                self.desk.block.hit(Limit::IdleTimeout);
                 return self.close(id, Ending::Complete, false);
             }
             Phase::Head if connection.output.is_empty() => {
@@ -410,9 +437,13 @@ impl<D: Driver> Worker<D> {
             }
             Phase::Waiting => self.desk.give_up(connection, connection.key(id)),
             Phase::Head | Phase::Sending | Phase::Closing => {
+                self.desk.block.hit(Limit::WriteTimeout);
                 return self.close(id, Ending::WriteStalled, true);
             }
-            Phase::Linger | Phase::Free => return self.close(id, Ending::Complete, true),
+            Phase::Linger | Phase::Free => {
+                self.desk.block.hit(Limit::LingerTimeout);
+                return self.close(id, Ending::Complete, true);
+            }
         }
         self.deliver(id);
     }
@@ -455,6 +486,9 @@ impl<D: Driver> Worker<D> {
         let cut_off = drain.deadline_ms <= now_ms;
         self.desk.draining = true;
         if cut_off {
+            if self.connections.len() > 0 {
+                self.desk.block.hit(Limit::DrainTimeout);
+            }
             self.close_all(Ending::CutOff);
         } else {
             self.close_idle();
@@ -526,9 +560,11 @@ fn advance<D: Driver>(
     loop {
         match connection.phase {
             Phase::Head => {
-                let held = !connection.output.is_empty();
-                if at == data.len() || held || desk.out.len() >= desk.shared.limits.output_bytes_max
-                {
+                if at == data.len() || !connection.output.is_empty() {
+                    return at;
+                }
+                if desk.out.len() >= desk.shared.limits.output_bytes_max {
+                    desk.block.hit(Limit::OutputBytesMax);
                     return at;
                 }
                 let limits = &desk.shared.limits;
@@ -544,6 +580,7 @@ fn advance<D: Driver>(
                     }
                     Ok(HeadEvent::NeedMore) => {
                         if first {
+                            connection.began_us = desk.now_us;
                             connection.deadline_ms =
                                 desk.now_ms + u64::from(desk.shared.limits.head_timeout_ms);
                         }
@@ -638,6 +675,7 @@ fn upload<D: Driver>(desk: &mut Desk<D>, connection: &mut Connection, data: &[u8
 fn discard<D: Driver>(desk: &mut Desk<D>, connection: &mut Connection, data: &[u8]) -> usize {
     let mut at = 0;
     if connection.phase_bytes > desk.shared.limits.discard_bytes_max {
+        desk.block.hit(Limit::DiscardBytesMax);
         desk.enter(connection, Phase::Closing);
         return at;
     }

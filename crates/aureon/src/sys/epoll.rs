@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Event data of the waker; sockets have their id and generation, listeners this flag.
 const WAKER: u64 = u64::MAX;
@@ -90,8 +90,8 @@ pub struct Epoll {
     fresh: Option<Fresh>,
     buffer: Option<Vec<u8>>,
     started: Instant,
-    now_ms: u64,
-    unix_seconds: u64,
+    turn_us: u64,
+    unix_us: u64,
 }
 
 impl Epoll {
@@ -121,8 +121,8 @@ impl Epoll {
             fresh: None,
             buffer: Some(vec![0; RECEIVE_BUFFER_BYTES]),
             started: Instant::now(),
-            now_ms: 0,
-            unix_seconds: 0,
+            turn_us: 0,
+            unix_us: 0,
         };
         let waker = driver.waker.fd.as_raw_fd();
         driver.control(libc::EPOLL_CTL_ADD, waker, libc::EPOLLIN as u32, WAKER)?;
@@ -161,11 +161,11 @@ impl Epoll {
     }
 
     fn read_clock(&mut self) {
-        self.now_ms = self.started.elapsed().as_millis() as u64;
+        self.turn_us = self.now_us();
         // A clock before 1970 is an unset clock: 0 is as good as any wrong time.
-        self.unix_seconds = SystemTime::now()
+        self.unix_us = SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+            .map_or(0, microseconds);
     }
 
     /// The descriptor of an open socket.
@@ -388,6 +388,11 @@ impl Epoll {
     }
 }
 
+/// `Duration::as_micros` counts in 128 bits, for spans beyond half a million years.
+fn microseconds(span: Duration) -> u64 {
+    span.as_secs() * 1_000_000 + u64::from(span.subsec_micros())
+}
+
 fn event_data(id: SocketId, generation: u32) -> u64 {
     u64::from(generation) << 32 | u64::from(id.0)
 }
@@ -450,16 +455,22 @@ impl Driver for Epoll {
 
     #[inline]
     fn now_ms(&self) -> u64 {
-        self.now_ms
-    }
-
-    fn now_us(&self) -> u64 {
-        self.started.elapsed().as_micros() as u64
+        self.turn_us / 1_000
     }
 
     #[inline]
-    fn unix_seconds(&self) -> u64 {
-        self.unix_seconds
+    fn turn_us(&self) -> u64 {
+        self.turn_us
+    }
+
+    #[inline]
+    fn now_us(&self) -> u64 {
+        microseconds(self.started.elapsed())
+    }
+
+    #[inline]
+    fn unix_us(&self) -> u64 {
+        self.unix_us
     }
 
     fn accept_pause(&mut self) {

@@ -168,11 +168,14 @@ pub trait Driver {
     /// Milliseconds on a clock that never goes back, as of the turn's beginning.
     fn now_ms(&self) -> u64;
 
+    /// Microseconds on the same clock, as of the turn's beginning.
+    fn turn_us(&self) -> u64;
+
     /// Microseconds on the same clock, read now: for measuring, not for deadlines.
     fn now_us(&self) -> u64;
 
-    /// Seconds since 1970, as of the turn's beginning.
-    fn unix_seconds(&self) -> u64;
+    /// Microseconds since 1970, as of the turn's beginning.
+    fn unix_us(&self) -> u64;
 
     /// Stops accepting; the kernel queues connections up to the backlog.
     fn accept_pause(&mut self);

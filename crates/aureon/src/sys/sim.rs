@@ -400,12 +400,16 @@ impl Driver for Sim {
         self.now_ms
     }
 
+    fn turn_us(&self) -> u64 {
+        self.now_ms * 1_000
+    }
+
     fn now_us(&self) -> u64 {
         self.now_ms * 1_000
     }
 
-    fn unix_seconds(&self) -> u64 {
-        self.unix_seconds
+    fn unix_us(&self) -> u64 {
+        self.unix_seconds * 1_000_000
     }
 
     fn accept_pause(&mut self) {

@@ -50,8 +50,9 @@ pub fn absolute(path: &Path) -> String {
     whole.to_string_lossy().into_owned()
 }
 
-/// The addresses that will be bound: all but those the machine lacks and may lack.
-pub fn present_addresses(loaded: &Loaded) -> Vec<Address> {
+/// The addresses that will be bound: of those wanted all but the ones that the machine lacks and
+/// may lack.
+pub fn present_addresses(loaded: &Loaded, wanted: impl Fn(&Address) -> bool) -> Vec<Address> {
     let absent = |address: &Address| {
         loaded.optional.contains(address)
             && address::probe(address).is_err_and(|error| address::is_absent(&error))
@@ -59,7 +60,7 @@ pub fn present_addresses(loaded: &Loaded) -> Vec<Address> {
     loaded
         .addresses
         .iter()
-        .filter(|address| !absent(address))
+        .filter(|address| wanted(address) && !absent(address))
         .cloned()
         .collect()
 }
@@ -76,12 +77,14 @@ pub struct Report {
 impl Report {
     /// Looks.
     pub fn new(loaded: &Loaded) -> Report {
-        let addresses = present_addresses(loaded).into_iter().map(|address| {
-            let problem = address::probe(&address)
-                .err()
-                .map(|error| address::explain(&address, &error));
-            (address, problem)
-        });
+        let addresses = present_addresses(loaded, |_| true)
+            .into_iter()
+            .map(|address| {
+                let problem = address::probe(&address)
+                    .err()
+                    .map(|error| address::explain(&address, &error));
+                (address, problem)
+            });
         Report {
             addresses: addresses.collect(),
             root: loaded.config.root.as_deref().and_then(root_problem),

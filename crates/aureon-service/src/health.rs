@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use aureon::{Method, Request, Response, Router, Status};
 
 use crate::json::Object;
+use crate::observer::now_ms;
+use crate::value::show_digits;
 
 /// Paths that say "alive"; their exchanges are not logged by default.
 pub const ALIVE_PATHS: [&str; 3] = ["/healthz", "/up", "/health"];
@@ -87,6 +89,7 @@ struct Last {
 #[derive(Clone)]
 pub struct Health {
     state: Arc<AtomicU8>,
+    own: Arc<Own>,
     checks: Arc<Vec<Arc<Check>>>,
 }
 
@@ -102,12 +105,44 @@ impl Default for Health {
     fn default() -> Health {
         Health {
             state: Arc::new(AtomicU8::new(State::Starting as u8)),
+            own: Arc::default(),
             checks: Arc::new(Vec::new()),
         }
     }
 }
 
+/// The request that a service makes of itself before it calls itself ready.
+#[derive(Default)]
+struct Own {
+    /// The number it carries; zero is none.
+    expected: AtomicU64,
+    seen: AtomicBool,
+}
+
 impl Health {
+    /// A number that the next own request is known by.
+    pub fn expect_own(&self) -> u64 {
+        // Unlike any other process's: from the clock and our own number.
+        let number = now_ms() << 16 | u64::from(std::process::id() & 0xffff);
+        self.own.seen.store(false, Ordering::Release);
+        self.own.expected.store(number, Ordering::Release);
+        number
+    }
+
+    /// Whether it was answered here.
+    pub fn saw_own(&self) -> bool {
+        self.own.seen.load(Ordering::Acquire)
+    }
+
+    fn alive(&self, request: &Request<'_>) -> Response {
+        let expected = self.own.expected.load(Ordering::Acquire);
+        if expected != 0 && request.query_str() == Some(&show_digits(expected)) {
+            self.own.expected.store(0, Ordering::Release);
+            self.own.seen.store(true, Ordering::Release);
+        }
+        plain(Status::OK, "alive\n")
+    }
+
     /// Adds a check; beyond [`CHECKS_MAX`] it is not added and false is the answer.
     pub fn add(
         &mut self,
@@ -145,7 +180,8 @@ impl Health {
     /// The routes that tell it.
     pub fn add_routes(&self, router: &mut Router) {
         for path in ALIVE_PATHS {
-            router.get(path, |_: &Request<'_>| plain(Status::OK, "alive\n"));
+            let health = self.clone();
+            router.get(path, move |request: &Request<'_>| health.alive(request));
         }
         let (ready, report) = (self.clone(), self.clone());
         if self.checks.is_empty() {

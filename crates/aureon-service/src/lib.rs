@@ -14,11 +14,12 @@
 //! The modules in reading order: [`value`] and [`settings`] say what can be set; [`document`]
 //! reads the file, [`arguments`] the command line and [`config`] puts them and the environment
 //! together; [`address`] resolves where to listen and [`check`] looks whether it would work;
-//! [`help`] and [`problem`] are what the operator reads. [`command`] dispatches, [`service`]
-//! starts what [`routes`] puts together ([`health`], the [`api`], the [`site`]); [`supervisor`]
-//! obeys signals until the end and [`reload`]s.
-//! [`observer`] hears of each exchange, [`access_log`] carries its [`line`](mod@line) to standard
-//! output; [`json`] and [`stamp`] write their parts.
+//! [`help`] and [`problem`] are what the operator reads. [`command`] dispatches; [`service`]
+//! starts what [`routes`] puts together ([`health`], the [`api`], the [`site`]) on what it may
+//! [`inherit`], and is [`ready`] when it has answered itself. Then [`supervisor`] obeys orders:
+//! [`reload`], [`upgrade`], stop; it tells [`systemd`] and keeps the [`watchdog`].
+//! [`asking`] asks a service that runs. [`observer`] hears of each exchange, [`access_log`]
+//! carries its [`line`](mod@line) to standard output; [`json`] and [`stamp`] write their parts.
 
 pub mod access_log;
 pub mod address;
@@ -34,10 +35,13 @@ pub mod document;
 pub mod fuzz;
 pub mod health;
 pub mod help;
+pub mod inherit;
 pub mod json;
+mod life;
 pub mod line;
 pub mod observer;
 pub mod problem;
+pub mod ready;
 pub mod reload;
 pub mod routes;
 pub mod service;
@@ -45,7 +49,10 @@ pub mod settings;
 pub mod site;
 pub mod stamp;
 pub mod supervisor;
+pub mod systemd;
+pub mod upgrade;
 pub mod value;
+pub mod watchdog;
 
 pub use service::Service;
 

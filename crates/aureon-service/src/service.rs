@@ -9,20 +9,23 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aureon::Router;
-use aureon::server::Server;
+use aureon::server::{Running, Server};
 
 use crate::access_log::AccessLog;
-use crate::address::{self, Address};
+use crate::address::Address;
 use crate::check;
 use crate::config::{Loaded, Source};
 use crate::health::{Health, State};
+use crate::inherit::Inherited;
 use crate::line::Form;
 use crate::observer::{LogObserver, now_ms};
 use crate::problem::{Exit, Problem};
+use crate::ready::wait_until_served;
 use crate::reload::Reload;
 use crate::routes::{Lasting, build_app};
 use crate::settings::Config;
 use crate::supervisor::Supervisor;
+use crate::systemd::Manager;
 
 /// How long lines of the log may take to leave at the end. 2 s: whoever reads them is stuck.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
@@ -93,7 +96,6 @@ impl Service {
 
     /// Serves until a signal says stop. `Ok` after a drain that ended by itself.
     pub fn run(self) -> Result<(), Failure> {
-        let addresses = check::present_addresses(&self.loaded);
         let config = self.loaded.config.clone();
         let lasting = Lasting {
             health: self.health,
@@ -104,12 +106,9 @@ impl Service {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let mut server = Server::new(app).limits(config.limits).workers(workers);
-        for address in &addresses {
-            server = server.listen(&address.show()).map_err(|error| {
-                Failure::new(Exit::Failed, address::explain(address, &error.source))
-            })?;
-        }
+        let server = Server::new(app).limits(config.limits).workers(workers);
+        let mut inherited = Inherited::from_environment()?;
+        let server = inherited.listen(server, &self.loaded)?;
         // Before any worker exists, so that a signal in between is not lost.
         let supervisor = Supervisor::new()?;
         let log = start_log(&config, workers)?;
@@ -119,15 +118,22 @@ impl Service {
             .observer(observer)
             .start()
             .map_err(|error| failed("cannot start the workers", &error))?;
-        announce(&config, running.addresses());
-        lasting.health.enter(State::Serving);
         let reload = Reload {
             source: self.source,
             routes: self.router,
             loaded: self.loaded,
             lasting,
         };
-        let ended = supervisor.run(running, reload)?;
+        let ended = match serve(&running, &mut inherited, &reload) {
+            Ok(manager) => supervisor.run(running, reload, manager, inherited.held)?,
+            Err(failure) => {
+                // What was accepted meanwhile is still answered.
+                running.stopper().drain();
+                drop(running.join());
+                log.close(LOG_PATIENCE);
+                return Err(failure);
+            }
+        };
         if !log.close(LOG_PATIENCE) {
             say("the reader of the access log is stuck; its last lines are lost");
         }
@@ -135,6 +141,31 @@ impl Service {
         say("stopped");
         Ok(())
     }
+}
+
+/// Makes sure that requests are answered, then tells whoever waits for that.
+fn serve(
+    running: &Running,
+    inherited: &mut Inherited,
+    reload: &Reload,
+) -> Result<Manager, Failure> {
+    let gone = |error: io::Error| failed("the process to take over from is gone", &error);
+    if let Some(handed) = &mut inherited.handed {
+        handed.start().map_err(gone)?;
+    }
+    let health = &reload.lasting.health;
+    if let Err((address, error)) = wait_until_served(running.addresses(), health) {
+        let line = ["the service does not answer itself on ", &address].concat();
+        return Err(failed(&line, &error));
+    }
+    health.enter(State::Serving);
+    let manager = Manager::from_environment();
+    if let Some(handed) = inherited.handed.take() {
+        handed.finish().map_err(gone)?;
+    }
+    manager.ready("serving");
+    announce(&reload.loaded.config, running.addresses());
+    Ok(manager)
 }
 
 pub(crate) fn failed(what: &str, error: &io::Error) -> Failure {

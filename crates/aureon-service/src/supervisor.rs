@@ -7,15 +7,17 @@
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use aureon::server::{Running, Stopper};
+use aureon::server::Running;
 use aureon::sys::signal::{Signal, Signals};
 
-use crate::health::State;
+use crate::life::{Life, Stop};
 use crate::reload::Reload;
-use crate::service::{Failure, failed, say};
-use crate::value::{Kind, Value};
+use crate::service::{Failure, failed};
+use crate::systemd::Manager;
+use crate::upgrade::Said;
+use crate::watchdog::Watchdog;
 
 /// Orders that wait. 16: a person types them; more than that wait at the sender.
 const ORDERS_MAX: usize = 16;
@@ -30,6 +32,8 @@ pub enum Order {
     Signal(Signal),
     /// Read the configuration again, and answer.
     Reload(SyncSender<Reply>),
+    /// The process that is to take over says something.
+    Successor(Said),
     /// Every worker has ended, as it should or by an error.
     Ended(io::Result<()>),
 }
@@ -84,42 +88,60 @@ impl Supervisor {
         self.control.clone()
     }
 
-    /// Obeys until every worker has ended; gives how they ended.
+    /// Obeys until every worker has ended; gives how they ended. `held` says that a service
+    /// manager keeps the sockets.
     ///
     /// # Errors
     ///
     /// There is no thread left to wait for the workers with.
-    pub fn run(self, running: Running, reload: Reload) -> Result<io::Result<()>, Failure> {
+    pub fn run(
+        self,
+        running: Running,
+        reload: Reload,
+        manager: Manager,
+        held: bool,
+    ) -> Result<io::Result<()>, Failure> {
         let mut life = Life {
             stopper: running.stopper(),
+            watchdog: Watchdog::new(manager.watchdog, &running.stopper()),
+            control: self.control.clone(),
             reload,
+            manager,
+            held,
+            upgrade: None,
             stop: Stop::No,
         };
         let told = self.control.clone();
         spawn("join", move || told.send(Order::Ended(running.join())))?;
         loop {
-            match self.next(&life) {
+            match self.next(life.next_due()) {
                 Some(Order::Signal(Signal::Hangup)) => life.reload(None),
+                Some(Order::Signal(Signal::User2)) => life.upgrade(),
                 Some(Order::Signal(signal)) => life.stop(signal),
                 Some(Order::Reload(reply)) => life.reload(Some(&reply)),
-                Some(Order::Ended(result)) => return Ok(result),
-                None => life.drain("the delay is over"),
+                Some(Order::Successor(said)) => life.on_successor(said),
+                Some(Order::Ended(result)) => {
+                    life.end();
+                    return Ok(result);
+                }
+                None => life.on_due(Instant::now()),
             }
         }
     }
 
-    /// The next order; `None` when the delay before the drain is over.
-    fn next(&self, life: &Life) -> Option<Order> {
-        let Stop::Delayed(until) = life.stop else {
-            // A sender lives in `self`, so that there is always one.
+    /// The next order; `None` when the time has come.
+    fn next(&self, due: Option<Instant>) -> Option<Order> {
+        // A sender lives in `self`, so that there is always one.
+        let Some(due) = due else {
             return self.orders.recv().ok();
         };
-        let left = until.saturating_duration_since(Instant::now());
+        let left = due.saturating_duration_since(Instant::now());
         self.orders.recv_timeout(left).ok()
     }
 }
 
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+/// Starts a thread that only waits and passes on.
+pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
     let spawned = thread::Builder::new()
         .name(name.to_owned())
         .stack_size(STACK_BYTES)
@@ -127,80 +149,4 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure
     spawned
         .map(drop)
         .map_err(|error| failed("cannot start a thread", &error))
-}
-
-/// How far the end has come.
-#[derive(Clone, Copy, Debug)]
-enum Stop {
-    No,
-    /// `/readyz` says no; everything is served until then.
-    Delayed(Instant),
-    Draining,
-}
-
-/// A running service, as its supervisor sees it.
-struct Life {
-    stopper: Stopper,
-    reload: Reload,
-    stop: Stop,
-}
-
-impl Life {
-    /// Reads the configuration again; tells standard error and whoever asked.
-    fn reload(&mut self, reply: Option<&SyncSender<Reply>>) {
-        let result = match self.stop {
-            Stop::No => self.reload.reload(&self.stopper),
-            _ => Err(vec!["the service is stopping".to_owned()]),
-        };
-        match &result {
-            Ok(changes) => {
-                say("reloaded");
-                changes.iter().for_each(|line| say(line));
-            }
-            Err(reasons) => {
-                say("not reloaded, everything stays as it was:");
-                reasons.iter().for_each(|line| say(line));
-            }
-        }
-        if let Some(reply) = reply {
-            // Whoever asked may have gone.
-            drop(reply.try_send(result));
-        }
-    }
-
-    /// The first signal begins the end, a second one shortens the delay, a second INT halts.
-    fn stop(&mut self, signal: Signal) {
-        match self.stop {
-            Stop::No => {
-                let config = &self.reload.loaded.config;
-                self.reload.lasting.health.enter(State::Draining);
-                if config.drain_delay_ms == 0 {
-                    return self.drain(signal.name());
-                }
-                let delay_ms = u64::from(config.drain_delay_ms);
-                let (told, delay) = (show(delay_ms), Duration::from_millis(delay_ms));
-                say(&[signal.name(), ": not ready any more; stopping in ", &told].concat());
-                self.stop = Stop::Delayed(Instant::now() + delay);
-            }
-            Stop::Delayed(_) | Stop::Draining if signal == Signal::Interrupt => {
-                say("INT again: stopping at once");
-                self.stop = Stop::Draining;
-                self.stopper.halt();
-            }
-            Stop::Delayed(_) => self.drain(signal.name()),
-            Stop::Draining => {}
-        }
-    }
-
-    fn drain(&mut self, why: &str) {
-        let patience_ms = self.reload.loaded.config.limits.drain_timeout_ms;
-        let told = show(u64::from(patience_ms));
-        say(&[why, ": finishing what runs, for at most ", &told].concat());
-        self.stop = Stop::Draining;
-        self.stopper.drain();
-    }
-}
-
-fn show(ms: u64) -> String {
-    Kind::Duration(0, u64::MAX).show(&Value::Number(ms))
 }

@@ -89,6 +89,10 @@ impl Listeners {
         addresses.collect()
     }
 
+    pub(super) fn retain(&mut self, keep: impl Fn(&Address) -> bool) {
+        self.bound.retain(|bound| keep(&bound.address));
+    }
+
     pub(super) fn bind(&mut self, text: &str, backlog: u32) -> Result<(), ListenError> {
         let fail = |source| ListenError {
             address: text.to_owned(),

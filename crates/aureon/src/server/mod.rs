@@ -155,6 +155,14 @@ impl Server {
         Ok(self)
     }
 
+    /// Closes the listeners of addresses that are not wanted after all, such as an inherited one
+    /// that a new configuration no longer names.
+    #[must_use]
+    pub fn retain(mut self, keep: impl Fn(&Address) -> bool) -> Server {
+        self.listeners.retain(keep);
+        self
+    }
+
     /// The addresses bound so far, with the ports that the kernel chose.
     pub fn addresses(&self) -> Vec<Address> {
         self.listeners.addresses()

@@ -45,6 +45,8 @@ pub mod epoll;
 #[cfg(target_os = "linux")]
 pub mod landlock;
 #[cfg(unix)]
+pub mod notify;
+#[cfg(unix)]
 pub mod signal;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

@@ -23,15 +23,18 @@ pub enum Signal {
     Quit,
     /// `SIGHUP`, which asks a daemon to read its configuration again.
     Hangup,
+    /// `SIGUSR2`, which asks a daemon to hand over to a new process of its program.
+    User2,
 }
 
 impl Signal {
     /// All that are caught.
-    pub const ALL: [Signal; 4] = [
+    pub const ALL: [Signal; 5] = [
         Signal::Terminate,
         Signal::Interrupt,
         Signal::Quit,
         Signal::Hangup,
+        Signal::User2,
     ];
 
     /// Its name without `SIG`, as `kill` takes it.
@@ -41,6 +44,7 @@ impl Signal {
             Signal::Interrupt => "INT",
             Signal::Quit => "QUIT",
             Signal::Hangup => "HUP",
+            Signal::User2 => "USR2",
         }
     }
 
@@ -50,6 +54,7 @@ impl Signal {
             Signal::Interrupt => libc::SIGINT,
             Signal::Quit => libc::SIGQUIT,
             Signal::Hangup => libc::SIGHUP,
+            Signal::User2 => libc::SIGUSR2,
         }
     }
 }

@@ -1,0 +1,192 @@
+//! Another process of the same program takes over: the old side and the new side.
+//!
+//! The old process starts the program from where it was started, which may be a new release by
+//! now, and leaves it copies of all listeners. The two talk over a socket pair:
+//!
+//! ```text
+//!  new: "started"   its workers accept      old: pauses accepting, says "paused"
+//!  new: "ready"     a request through every listener was answered by itself
+//!                                           old: hands over, finishes what runs, ends
+//! ```
+//!
+//! A new process that ends, or is not ready in time, changes nothing: the old one accepts again.
+//! No connection is lost in any case, since the listeners' queues belong to both.
+
+use std::env;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use aureon::server::Stopper;
+use aureon::sys::socket;
+
+use crate::supervisor::{Control, Order, spawn};
+use crate::systemd::OWN_VARIABLES;
+use crate::value::show_digits;
+
+/// How long a new process may take until it is ready. 30 s: starting takes milliseconds, a
+/// program of somebody's own may open a database.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The variable that tells a new process its end of the pair and the listeners. It does not
+/// begin with `AUREON_`, because it is no setting.
+const VARIABLE: &str = "_AUREON_TAKES_OVER";
+
+/// What a new process says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Its workers accept.
+    Started,
+    /// It answers.
+    Ready,
+    /// Nothing any more: it ended, or is ending.
+    Gone,
+}
+
+/// The old side of an upgrade under way.
+#[derive(Debug)]
+pub struct Upgrade {
+    child: Child,
+    pair: UnixStream,
+    /// When the old process loses its patience.
+    pub deadline: Instant,
+}
+
+impl Upgrade {
+    /// Starts the new process.
+    ///
+    /// # Errors
+    ///
+    /// The program can not be started, or the machine has nothing left.
+    pub fn start(stopper: &Stopper, held: bool, control: &Control) -> io::Result<Upgrade> {
+        let listeners = stopper.listeners_to_inherit()?;
+        let (pair, theirs) = UnixStream::pair()?;
+        let theirs = socket::inheritable(&OwnedFd::from(theirs))?;
+        let mut command = Command::new(program()?);
+        command.args(env::args_os().skip(1));
+        for name in OWN_VARIABLES {
+            command.env_remove(name);
+        }
+        command.env(VARIABLE, write_handed(&theirs, &listeners, held));
+        let child = command.spawn()?;
+        drop((theirs, listeners));
+        let (mut reader, told) = (pair.try_clone()?, control.clone());
+        spawn("upgrade", move || {
+            let mut byte = [0];
+            while matches!(reader.read(&mut byte), Ok(1)) {
+                match byte[0] {
+                    STARTED => told.send(Order::Successor(Said::Started)),
+                    READY => return told.send(Order::Successor(Said::Ready)),
+                    _ => {}
+                }
+            }
+            told.send(Order::Successor(Said::Gone));
+        })
+        .map_err(|failure| io::Error::other(failure.lines.concat()))?;
+        Ok(Upgrade {
+            child,
+            pair,
+            deadline: Instant::now() + PATIENCE,
+        })
+    }
+
+    /// The new process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells the new process that it alone accepts now.
+    pub fn say_paused(&mut self) {
+        // If it is gone, its end of the pair says so.
+        drop(self.pair.write_all(&[PAUSED]));
+    }
+
+    /// Gives up: ends the new process if it still runs, and says how it ended.
+    pub fn give_up(mut self) -> String {
+        // It may have ended already.
+        drop(self.child.kill());
+        match self.child.wait() {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+const STARTED: u8 = b's';
+const PAUSED: u8 = b'p';
+const READY: u8 = b'r';
+
+/// What was typed to start this process: behind it may be a new release, where the program's
+/// own path is still that of the old one.
+fn program() -> io::Result<std::path::PathBuf> {
+    match env::args_os().next() {
+        Some(name) if name.to_string_lossy().contains('/') => Ok(name.into()),
+        _ => env::current_exe(),
+    }
+}
+
+/// `PAIR;KIND;LISTENER,LISTENER`.
+fn write_handed(pair: &OwnedFd, listeners: &[OwnedFd], held: bool) -> String {
+    let digits = |fd: &OwnedFd| show_digits(u64::try_from(fd.as_raw_fd()).unwrap_or(0));
+    let numbers: Vec<String> = listeners.iter().map(digits).collect();
+    let kind = if held { ";held;" } else { ";own;" };
+    [&digits(pair), kind, &numbers.join(",")].concat()
+}
+
+/// The new side: what the old process left.
+#[derive(Debug)]
+pub struct Handed {
+    /// The listeners' numbers.
+    pub listeners: Vec<u32>,
+    /// They belong to a service manager rather than to the old process.
+    pub held: bool,
+    pair: UnixStream,
+}
+
+impl Handed {
+    /// What the environment says, if this process is to take over.
+    ///
+    /// # Errors
+    ///
+    /// The variable makes no sense: nobody but this program sets it.
+    pub fn from_environment() -> io::Result<Option<Handed>> {
+        let Some(text) = env::var_os(VARIABLE) else {
+            return Ok(None);
+        };
+        let wrong = || io::Error::other([VARIABLE, " makes no sense"].concat());
+        let text = text.into_string().map_err(|_| wrong())?;
+        let mut parts = text.splitn(3, ';');
+        let mut part = || parts.next().ok_or_else(wrong);
+        let number = |digits: &str| digits.parse::<u32>().map_err(|_| wrong());
+        let pair = number(part()?)?;
+        let held = part()? == "held";
+        let listeners = part()?.split(',').map(number).collect::<Result<_, _>>()?;
+        Ok(Some(Handed {
+            listeners,
+            held,
+            pair: UnixStream::from(socket::take_inherited(pair)?),
+        }))
+    }
+
+    /// Says that the workers accept, and waits until the old ones do not.
+    ///
+    /// # Errors
+    ///
+    /// The old process is gone.
+    pub fn start(&mut self) -> io::Result<()> {
+        self.pair.set_read_timeout(Some(PATIENCE))?;
+        self.pair.write_all(&[STARTED])?;
+        self.pair.read_exact(&mut [0])
+    }
+
+    /// Says that requests are answered: the old process ends.
+    ///
+    /// # Errors
+    ///
+    /// The old process is gone.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.pair.write_all(&[READY])
+    }
+}

@@ -83,6 +83,7 @@ impl AccessLog {
             clock,
             spare: Vec::new(),
             failed: false,
+            lost: 0,
         };
         let handle = thread::Builder::new()
             .name("log".to_owned())
@@ -160,6 +161,8 @@ struct Writer {
     spare: Vec<u8>,
     /// Whether the last write failed; its loss was told once.
     failed: bool,
+    /// Lines that went with it.
+    lost: u64,
 }
 
 impl Writer {
@@ -207,6 +210,9 @@ impl Writer {
             }
             self.spare = bytes;
         }
+        if !self.failed {
+            dropped += mem::take(&mut self.lost);
+        }
         if dropped > 0 {
             found = true;
             let mut line = Vec::new();
@@ -230,6 +236,7 @@ impl Writer {
             // write may succeed, so it is told once and the lines are lost.
             Err(error) if !self.failed => {
                 self.failed = true;
+                self.lose(bytes);
                 let told = [
                     "aureond: cannot write the access log: ",
                     &error.to_string(),
@@ -238,8 +245,13 @@ impl Writer {
                 // If standard error is gone too, there is nobody to tell.
                 drop(io::stderr().write_all(told.concat().as_bytes()));
             }
-            Err(_) => {}
+            Err(_) => self.lose(bytes),
         }
+    }
+
+    /// At most so many lines did not go out; the sink may have taken some of them.
+    fn lose(&mut self, bytes: &[u8]) {
+        self.lost += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
     }
 }
 
@@ -259,6 +271,8 @@ mod tests {
             client: None,
             host: b"",
             user_agent: b"",
+            referer: b"",
+            slow: false,
             request_id: "",
             route: "",
             ending: None,
@@ -388,6 +402,43 @@ mod tests {
             "every lost line is counted"
         );
         assert!(dropped > 0);
+    }
+
+    #[test]
+    fn lines_lost_to_a_full_disk_are_counted_when_it_is_not_full_any_more() {
+        struct Full {
+            out: Sender<Vec<u8>>,
+            refusals: usize,
+        }
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                if self.refusals > 0 {
+                    self.refusals -= 1;
+                    // The test sees that the write was tried.
+                    drop(self.out.send(Vec::new()));
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                drop(self.out.send(bytes.to_vec()));
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (out, written) = channel();
+        let full = Box::new(Full { out, refusals: 2 });
+        let log = AccessLog::start(1, Form::Json, full, || 0).unwrap();
+        let patience = Duration::from_secs(60);
+        for _ in 0..2 {
+            log.push_line(0, &line("/lost"));
+            assert!(written.recv_timeout(patience).unwrap().is_empty());
+        }
+        log.push_line(0, &line("/kept"));
+        let kept = String::from_utf8(written.recv_timeout(patience).unwrap()).unwrap();
+        assert!(kept.contains("/kept"), "{kept}");
+        let told = String::from_utf8(written.recv_timeout(patience).unwrap()).unwrap();
+        assert!(told.contains("\"dropped\":2"), "{told}");
+        assert!(log.close(patience));
     }
 
     #[test]

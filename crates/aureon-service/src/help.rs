@@ -46,7 +46,8 @@ pub fn write_help() -> String {
     out.push_str(concat!(
         "\nSizes: 512B, 64KiB, 1MiB, 1GiB. Durations: 500ms, 10s, 2m, 1h.\n",
         "Signals: TERM, INT and QUIT stop once running exchanges are done; a second INT at once.\n",
-        "HUP reads the configuration again; USR2 hands over to a new process of the program.\n",
+        "HUP reads the configuration again, USR1 opens the log's file again,\n",
+        "USR2 hands over to a new process of the program.\n",
         "Exit codes: 0 fine, 1 failed, 2 usage, 78 wrong configuration.\n",
     ));
     out

@@ -19,7 +19,8 @@
 //! [`inherit`], and is [`ready`] when it has answered itself. Then [`supervisor`] obeys orders:
 //! [`reload`], [`upgrade`], stop; it tells [`systemd`] and keeps the [`watchdog`].
 //! [`asking`] asks a service that runs. [`observer`] hears of each exchange, [`access_log`]
-//! carries its [`line`](mod@line) to standard output; [`json`] and [`stamp`] write their parts.
+//! carries its [`line`](mod@line) to standard output or a [`log_file`], as [`logging`] has it;
+//! [`json`] and [`stamp`] write their parts.
 
 pub mod access_log;
 pub mod address;
@@ -39,6 +40,8 @@ pub mod inherit;
 pub mod json;
 mod life;
 pub mod line;
+pub mod log_file;
+pub mod logging;
 pub mod observer;
 pub mod problem;
 pub mod ready;

@@ -96,6 +96,14 @@ impl Life {
         }
     }
 
+    /// Opens the log's file again.
+    pub(crate) fn reopen(&self) {
+        say(match self.reload.logging.reopen() {
+            true => "USR1: the log's file is opened again",
+            false => "USR1: the log has no file; log_file names one",
+        });
+    }
+
     /// Starts the process that is to take over.
     pub(crate) fn upgrade(&mut self) {
         let refused = match (self.stop, &self.upgrade) {

@@ -8,6 +8,7 @@
 use std::io::Write;
 
 use crate::json::{Object, write_number};
+use crate::logging::Level;
 use crate::stamp::{STAMP_BYTES, write_stamp};
 
 /// Bytes of a path that are logged. 2 KiB: longer than any link people share.
@@ -23,6 +24,8 @@ pub enum Form {
     Pretty(bool),
     /// One JSON object.
     Json,
+    /// Apache's and nginx's Combined Log Format.
+    Combined,
 }
 
 /// Something the server says about itself in the log.
@@ -83,6 +86,10 @@ pub struct Line<'a> {
     pub host: &'a [u8],
     /// User-Agent as sent.
     pub user_agent: &'a [u8],
+    /// Referer as sent; its query is not written.
+    pub referer: &'a [u8],
+    /// It took longer than it should.
+    pub slow: bool,
     /// The request's id, if it has one.
     pub request_id: &'a str,
     /// Template of the route that answered, if one did.
@@ -99,22 +106,81 @@ impl Line<'_> {
         match form {
             Form::Json => self.write_json(out),
             Form::Pretty(colours) => self.write_pretty(colours, out),
+            Form::Combined => self.write_combined(out),
         }
         out.push(b'\n');
     }
 
-    fn level(&self) -> &'static str {
+    /// How bad it is.
+    pub fn level(&self) -> Level {
         if self.fault.is_some() || self.status >= 500 {
-            "error"
+            Level::Error
+        } else if self.slow {
+            Level::Warn
         } else {
-            "info"
+            Level::Info
+        }
+    }
+
+    /// `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-agent}i"`, as Apache's mod_log_config has
+    /// it. The request line is without the query, where secrets travel.
+    fn write_combined(&self, out: &mut Vec<u8>) {
+        self.write_client(out);
+        let stamp = write_stamp(self.unix_ms);
+        let (date, time) = (&stamp[..10], &stamp[11..19]);
+        let month = (usize::from(date[5] - b'0') * 10 + usize::from(date[6] - b'0')).clamp(1, 12);
+        out.extend_from_slice(b" - - [");
+        out.extend_from_slice(&date[8..]);
+        out.push(b'/');
+        out.extend_from_slice(&b"JanFebMarAprMayJunJulAugSepOctNovDec"[month * 3 - 3..month * 3]);
+        out.push(b'/');
+        out.extend_from_slice(&date[..4]);
+        out.push(b':');
+        out.extend_from_slice(time);
+        out.extend_from_slice(b" +0000] \"");
+        if self.method.is_empty() {
+            out.push(b'-');
+        } else {
+            out.extend_from_slice(self.method.as_bytes());
+            out.push(b' ');
+            write_escaped(out, clip(self.path.as_bytes(), PATH_BYTES_MAX));
+            out.extend_from_slice(b" HTTP/1.1");
+        }
+        out.extend_from_slice(b"\" ");
+        write_number(out, u64::from(self.status));
+        out.push(b' ');
+        if self.bytes == 0 {
+            out.push(b'-');
+        } else {
+            write_number(out, self.bytes);
+        }
+        let referer = self
+            .referer
+            .split(|byte| *byte == b'?')
+            .next()
+            .unwrap_or_default();
+        for field in [referer, self.user_agent] {
+            out.extend_from_slice(b" \"");
+            if field.is_empty() {
+                out.push(b'-');
+            }
+            write_escaped(out, clip(field, TEXT_BYTES_MAX));
+            out.push(b'"');
+        }
+    }
+
+    fn write_client(&self, out: &mut Vec<u8>) {
+        match self.client {
+            // Writing into a vector cannot fail.
+            Some(ip) => drop(write!(out, "{ip}")),
+            None => out.extend_from_slice(b"unix"),
         }
     }
 
     fn write_json(&self, out: &mut Vec<u8>) {
         let mut object = Object::new(out);
         object.string("ts", write_stamp(self.unix_ms));
-        object.string("level", self.level());
+        object.string("level", self.level().name());
         object.string("method", self.method);
         object.clipped("path", self.path.as_bytes(), PATH_BYTES_MAX);
         object.number("status", u64::from(self.status));
@@ -131,6 +197,9 @@ impl Line<'_> {
         object.clipped("user_agent", self.user_agent, TEXT_BYTES_MAX);
         object.clipped("request_id", self.request_id.as_bytes(), TEXT_BYTES_MAX);
         object.string("route", self.route);
+        if self.slow {
+            object.bool("slow", true);
+        }
         if let Some(ending) = self.ending {
             object.string("ending", ending);
         }
@@ -173,10 +242,9 @@ impl Line<'_> {
         let from = out.len();
         write_short_duration(self.duration_us, out);
         pad_left_aligned(out, from, 8);
-        match self.client {
-            // Writing into a vector cannot fail.
-            Some(ip) => drop(write!(out, "{ip}")),
-            None => out.extend_from_slice(b"unix"),
+        self.write_client(out);
+        if self.slow {
+            out.extend_from_slice(b" slow");
         }
         if let Some(ending) = self.ending {
             out.push(b' ');
@@ -217,6 +285,25 @@ fn write_printable(out: &mut Vec<u8>, bytes: &[u8]) {
     }));
 }
 
+/// Writes as Apache does: a quote and a backslash behind a backslash, and `\xhh` for every byte
+/// that is no visible ASCII.
+fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for &byte in bytes {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b' '..=b'~' => out.push(byte),
+            _ => {
+                let (high, low) = (
+                    DIGITS[usize::from(byte >> 4)],
+                    DIGITS[usize::from(byte & 15)],
+                );
+                out.extend_from_slice(&[b'\\', b'x', high, low]);
+            }
+        }
+    }
+}
+
 /// `873us`, `12.3ms`, `4.0s`: three digits are all an eye compares.
 fn write_short_duration(us: u64, out: &mut Vec<u8>) {
     let (tenths, unit): (u64, &[u8]) = match us {
@@ -247,6 +334,8 @@ mod tests {
         client: Some(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
         host: b"localhost:8080",
         user_agent: b"curl/8",
+        referer: b"",
+        slow: false,
         request_id: "r1",
         route: "/api/greet",
         ending: None,
@@ -348,6 +437,45 @@ mod tests {
         assert_eq!(json(&line)["ending"], "peer-gone");
         let pretty = written(&line, Form::Pretty(false));
         assert!(pretty.ends_with("127.0.0.1 peer-gone error in /api/greet: no disk\n"));
+    }
+
+    #[test]
+    fn combined_is_what_every_log_reader_knows() {
+        let line = Line {
+            referer: b"https://a.example/x?token=secret",
+            user_agent: b"Mozilla/5.0 \"x\" \\ \xff\n",
+            ..LINE
+        };
+        assert_eq!(
+            written(&line, Form::Combined),
+            concat!(
+                r#"127.0.0.1 - - [22/Nov/2026:08:05:03 +0000] "GET /api/greet HTTP/1.1" 200 321 "#,
+                r#""https://a.example/x" "Mozilla/5.0 \"x\" \\ \xff\x0a""#,
+                "\n"
+            )
+        );
+        let refused = Line {
+            method: "",
+            status: 400,
+            bytes: 0,
+            user_agent: b"",
+            client: None,
+            ..LINE
+        };
+        assert_eq!(
+            written(&refused, Form::Combined),
+            "unix - - [22/Nov/2026:08:05:03 +0000] \"-\" 400 - \"-\" \"-\"\n"
+        );
+        let first = Line { unix_ms: 0, ..LINE };
+        assert!(written(&first, Form::Combined).contains("[01/Jan/1970:00:00:00 +0000]"));
+    }
+
+    #[test]
+    fn a_slow_exchange_is_a_warning_that_says_so() {
+        let slow = Line { slow: true, ..LINE };
+        assert_eq!(json(&slow)["slow"], true);
+        assert_eq!(json(&slow)["level"], "warn");
+        assert!(written(&slow, Form::Pretty(false)).ends_with("127.0.0.1 slow\n"));
     }
 
     #[test]

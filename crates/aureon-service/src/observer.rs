@@ -11,32 +11,33 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aureon::app::Peer;
 use aureon::server::{Ending, Exchange, Observer};
 
-use crate::access_log::AccessLog;
 use crate::health;
 use crate::line::{Event, Line};
+use crate::logging::{Level, Logging};
 
 /// Milliseconds between two lines about troubles of the machine.
 const TROUBLE_INTERVAL_MS: u64 = 1_000;
 
 /// Writes the access log.
 pub struct LogObserver {
-    log: AccessLog,
-    exchanges: bool,
-    health: bool,
+    logging: Logging,
     trouble_next_ms: AtomicU64,
     troubles: AtomicU64,
 }
 
 impl LogObserver {
-    /// `exchanges`: whether all are logged, or only those in which a handler failed. `health`:
-    /// whether health checks are among them.
-    pub fn new(log: AccessLog, exchanges: bool, health: bool) -> LogObserver {
+    /// An observer that writes to this log what its policy wants.
+    pub fn new(logging: Logging) -> LogObserver {
         LogObserver {
-            log,
-            exchanges,
-            health,
+            logging,
             trouble_next_ms: AtomicU64::new(0),
             troubles: AtomicU64::new(0),
+        }
+    }
+
+    fn push(&self, worker: usize, line: &Line<'_>) {
+        if line.level() <= self.logging.policy.level() {
+            self.logging.log.push_line(worker, line);
         }
     }
 }
@@ -51,8 +52,16 @@ pub fn now_ms() -> u64 {
 
 impl Observer for LogObserver {
     fn on_exchange(&self, exchange: &Exchange<'_, '_>) {
-        let wanted = self.exchanges && (self.health || !health::is_probe(exchange.route));
-        if !wanted && exchange.fault.is_none() {
+        let policy = &self.logging.policy;
+        let slow = policy.is_slow(exchange.duration_us);
+        let failed = exchange.fault.is_some() || exchange.status.code() >= 500;
+        let level = policy.level();
+        let wanted = match level {
+            Level::Info => policy.logs_health() || !health::is_probe(exchange.route),
+            Level::Warn => slow,
+            Level::Error => false,
+        };
+        if !wanted && !failed {
             return;
         }
         let request = exchange.request;
@@ -66,6 +75,8 @@ impl Observer for LogObserver {
             client: request.peer().address().map(|address| address.ip()),
             host: request.host().unwrap_or_default().as_bytes(),
             user_agent: request.field("user-agent").unwrap_or_default(),
+            referer: request.field("referer").unwrap_or_default(),
+            slow,
             request_id: request.id().unwrap_or_default(),
             route: exchange.route,
             ending: match exchange.ending {
@@ -76,13 +87,10 @@ impl Observer for LogObserver {
                 .fault
                 .map(|fault| (fault.message(), fault.is_panic())),
         };
-        self.log.push_line(exchange.worker, &line);
+        self.push(exchange.worker, &line);
     }
 
     fn on_refusal(&self, worker: usize, peer: Peer, error: aureon::http::Error) {
-        if !self.exchanges {
-            return;
-        }
         // What could not be read has no method, path or length that would mean anything.
         let line = Line {
             unix_ms: now_ms(),
@@ -94,12 +102,14 @@ impl Observer for LogObserver {
             client: peer.address().map(|address| address.ip()),
             host: b"",
             user_agent: b"",
+            referer: b"",
+            slow: false,
             request_id: "",
             route: "",
             ending: Some(error.name()),
             fault: None,
         };
-        self.log.push_line(worker, &line);
+        self.push(worker, &line);
     }
 
     fn on_trouble(&self, worker: usize, what: &'static str, error: &io::Error) {
@@ -127,6 +137,6 @@ impl Observer for LogObserver {
             message: &message,
             count,
         };
-        self.log.push_event(worker, &event);
+        self.logging.log.push_event(worker, &event);
     }
 }

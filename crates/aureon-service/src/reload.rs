@@ -8,11 +8,12 @@ use aureon::Router;
 use aureon::server::Stopper;
 
 use crate::config::{Loaded, Source};
+use crate::logging::Logging;
 use crate::routes::{Lasting, build_app};
 use crate::settings::SETTINGS;
 
 /// Settings that a running process can not change: what exists once and is sized at the start.
-const FIXED: [&str; 8] = [
+const FIXED: [&str; 10] = [
     "listen",
     "port",
     "workers",
@@ -20,7 +21,9 @@ const FIXED: [&str; 8] = [
     "pool_threads_max",
     "pool_queue_max",
     "log",
-    "log_health",
+    "log_file",
+    "log_file_bytes_max",
+    "log_files_max",
 ];
 
 /// All that a reload needs.
@@ -33,6 +36,8 @@ pub struct Reload {
     pub loaded: Loaded,
     /// What no reload replaces.
     pub lasting: Lasting,
+    /// The log, whose policy follows the configuration.
+    pub logging: Logging,
 }
 
 impl Reload {
@@ -52,6 +57,7 @@ impl Reload {
         if !stopper.reload(app, loaded.config.limits) {
             changes.push("a worker is held by a handler and follows when that returns".to_owned());
         }
+        self.logging.policy.apply(&loaded.config);
         self.loaded = loaded;
         Ok(changes)
     }

@@ -4,21 +4,20 @@
 //! [`supervisor`](crate::supervisor). A backend of one's own is this with routes added; what it
 //! does not set is what `aureond` does.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aureon::Router;
 use aureon::server::{Running, Server};
 
-use crate::access_log::AccessLog;
 use crate::address::Address;
 use crate::check;
 use crate::config::{Loaded, Source};
 use crate::health::{Health, State};
 use crate::inherit::Inherited;
-use crate::line::Form;
-use crate::observer::{LogObserver, now_ms};
+use crate::logging::Logging;
+use crate::observer::LogObserver;
 use crate::problem::{Exit, Problem};
 use crate::ready::wait_until_served;
 use crate::reload::Reload;
@@ -26,9 +25,6 @@ use crate::routes::{Lasting, build_app};
 use crate::settings::Config;
 use crate::supervisor::Supervisor;
 use crate::systemd::Manager;
-
-/// How long lines of the log may take to leave at the end. 2 s: whoever reads them is stuck.
-const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A service that is being put together.
 pub struct Service {
@@ -111,9 +107,8 @@ impl Service {
         let server = inherited.listen(server, &self.loaded)?;
         // Before any worker exists, so that a signal in between is not lost.
         let supervisor = Supervisor::new()?;
-        let log = start_log(&config, workers)?;
-        let exchanges = config.log != "off";
-        let observer = LogObserver::new(log.clone(), exchanges, config.log_health);
+        let logging = Logging::start(&config, workers)?;
+        let observer = LogObserver::new(logging.clone());
         let running = server
             .observer(observer)
             .start()
@@ -123,6 +118,7 @@ impl Service {
             routes: self.router,
             loaded: self.loaded,
             lasting,
+            logging: logging.clone(),
         };
         let ended = match serve(&running, &mut inherited, &reload) {
             Ok(manager) => supervisor.run(running, reload, manager, inherited.held)?,
@@ -130,11 +126,11 @@ impl Service {
                 // What was accepted meanwhile is still answered.
                 running.stopper().drain();
                 drop(running.join());
-                log.close(LOG_PATIENCE);
+                logging.close();
                 return Err(failure);
             }
         };
-        if !log.close(LOG_PATIENCE) {
+        if !logging.close() {
             say("the reader of the access log is stuck; its last lines are lost");
         }
         ended.map_err(|error| failed("a worker could not go on", &error))?;
@@ -170,24 +166,6 @@ fn serve(
 
 pub(crate) fn failed(what: &str, error: &io::Error) -> Failure {
     Failure::new(Exit::Failed, [what, ": ", &error.to_string()].concat())
-}
-
-fn start_log(config: &Config, workers: usize) -> Result<AccessLog, Failure> {
-    let terminal = io::stdout().is_terminal();
-    let form = match config.log.as_str() {
-        "json" => Form::Json,
-        "pretty" => Form::Pretty(colours(terminal)),
-        // "off" keeps the form that failures are told in.
-        _ if terminal => Form::Pretty(colours(terminal)),
-        _ => Form::Json,
-    };
-    AccessLog::start(workers, form, Box::new(io::stdout()), now_ms)
-        .map_err(|error| failed("cannot start the log", &error))
-}
-
-/// Colours for eyes, unless these asked for none (no-color.org: set and not empty).
-fn colours(terminal: bool) -> bool {
-    terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Writes a line to standard error; if that is gone there is nobody to tell.

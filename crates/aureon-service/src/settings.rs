@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use aureon::Limits;
 use aureon::limits::HEAD_BYTES_CEILING;
 
+use crate::logging::Level;
 use crate::value::{Kind, Value};
 
 /// Everything an operator can set, with the values in force.
@@ -38,8 +39,18 @@ pub struct Config {
     pub gzip: bool,
     /// Whether `nosniff` and a referrer policy are sent with every answer.
     pub security_headers: bool,
-    /// Form of the access log: `auto`, `pretty`, `json` or `off`.
+    /// Form of the access log: `auto`, `pretty`, `json`, `combined` or `off`.
     pub log: String,
+    /// What is logged at least: `error`, `warn` or `info`.
+    pub log_level: String,
+    /// Milliseconds from which on an exchange is slow, and said to be; zero is never.
+    pub log_slow_ms: u32,
+    /// File that the log goes to; none is standard output.
+    pub log_file: String,
+    /// Bytes of that file before another one is begun.
+    pub log_file_bytes_max: u64,
+    /// Old files that are kept.
+    pub log_files_max: u64,
     /// Whether exchanges of health checks are logged.
     pub log_health: bool,
     /// Milliseconds between `/readyz` saying no and the listeners closing.
@@ -63,6 +74,11 @@ impl Default for Config {
             gzip: true,
             security_headers: true,
             log: "auto".to_owned(),
+            log_level: "info".to_owned(),
+            log_slow_ms: 1_000,
+            log_file: String::new(),
+            log_file_bytes_max: 64 << 20,
+            log_files_max: 5,
             log_health: false,
             drain_delay_ms: 0,
             limits: Limits::DEFAULT,
@@ -177,8 +193,20 @@ pub const SETTINGS: &[Setting] = &[
     "Compress text when no compressed sibling exists" },
     setting! { "security_headers", None, Kind::Bool, Bool, security_headers,
     "Send nosniff and a referrer policy with every answer" },
-    setting! { "log", None, Kind::Choice(&["auto", "pretty", "json", "off"]), Text, log,
-    "Access log on stdout; auto is pretty on a terminal" },
+    setting! { "log", None, Kind::Choice(&["auto", "pretty", "json", "combined", "off"]),
+    Text, log,
+    "Form of the log; auto is pretty on a terminal" },
+    setting! { "log_level", None, Kind::Choice(&Level::NAMES), Text, log_level,
+    "What is logged: failures, slow exchanges too, or all" },
+    setting! { "log_slow", None, Kind::Duration(0, HOUR), Number, log_slow_ms,
+    "From when on an exchange is slow; 0s is never" },
+    setting! { "log_file", None, Kind::Path, Text, log_file,
+    "File for the log instead of stdout" },
+    setting! { "log_file_bytes_max", None, Kind::Size(4 * KIB, TIB), Number,
+    log_file_bytes_max,
+    "Bytes of that file before another is begun" },
+    setting! { "log_files_max", None, Kind::Count(0, 1_000), Number, log_files_max,
+    "Old files that are kept" },
     setting! { "log_health", None, Kind::Bool, Bool, log_health,
     "Log health checks too" },
     setting! { "drain_delay", None, Kind::Duration(0, HOUR), Number, drain_delay_ms,
@@ -262,7 +290,10 @@ mod tests {
     #[test]
     fn every_default_is_one_the_setting_itself_accepts() {
         let config = Config::default();
-        for setting in SETTINGS.iter().filter(|setting| setting.key != "root") {
+        for setting in SETTINGS
+            .iter()
+            .filter(|setting| !matches!(setting.kind, Kind::Path))
+        {
             let shown = setting.show(&config);
             let read = setting.kind.parse_value(&shown);
             assert_eq!(

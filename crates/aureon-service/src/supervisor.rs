@@ -116,6 +116,7 @@ impl Supervisor {
         loop {
             match self.next(life.next_due()) {
                 Some(Order::Signal(Signal::Hangup)) => life.reload(None),
+                Some(Order::Signal(Signal::User1)) => life.reopen(),
                 Some(Order::Signal(Signal::User2)) => life.upgrade(),
                 Some(Order::Signal(signal)) => life.stop(signal),
                 Some(Order::Reload(reply)) => life.reload(Some(&reply)),

@@ -236,3 +236,90 @@ fn a_healthcheck_asks_a_unix_socket_too() {
     assert_eq!(fine.status.code(), Some(0), "{}", text(&fine.stderr));
     assert_eq!(daemon.stop().0, Some(0));
 }
+
+#[test]
+fn a_log_file_is_rotated_moved_and_reopened_without_losing_a_line() {
+    let place = Place::new("life-log");
+    let arguments = [
+        "--log-file",
+        "d.log",
+        "--log-file-bytes-max",
+        "4KiB",
+        "--log",
+        "json",
+    ];
+    let daemon = Daemon::start(&place, &arguments);
+    let mut stream = connect(&daemon);
+    for number in 0..60 {
+        assert_eq!(ask(&mut stream, &format!("/{number}")).0, 404);
+    }
+    // Whoever rotates by himself moves the file away and says so.
+    std::fs::rename(place.0.join("d.log"), place.0.join("moved")).unwrap();
+    daemon.signal("USR1");
+    daemon.line_with("USR1: the log's file is opened again");
+    for number in 60..70 {
+        assert_eq!(ask(&mut stream, &format!("/{number}")).0, 404);
+    }
+    assert_eq!(
+        daemon.stop(),
+        (Some(0), String::new()),
+        "nothing on standard output"
+    );
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(&place.0).unwrap() {
+        let content = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(content.len() <= 4096);
+        for line in content.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            let path = value["path"].as_str().unwrap();
+            numbers.push(path[1..].parse::<usize>().unwrap());
+        }
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..70).collect::<Vec<_>>());
+    assert!(place.0.join("d.log").exists() && place.0.join("d.log.1").exists());
+}
+
+#[test]
+fn a_log_that_can_not_be_written_costs_lines_and_nothing_else() {
+    let place = Place::new("life-full");
+    let daemon = Daemon::start(&place, &["--log-file", "/dev/full"]);
+    let mut stream = connect(&daemon);
+    for _ in 0..50 {
+        assert_eq!(ask(&mut stream, "/api/status").0, 200);
+    }
+    daemon.line_with("cannot write the access log: No space left on device");
+    assert_eq!(ask(&mut stream, "/api/status").0, 200);
+    assert_eq!(daemon.stop().0, Some(0));
+    let refused = run(&place, &["--log-file", "no/such/directory/log"]);
+    assert_eq!(refused.status.code(), Some(78));
+    assert!(text(&refused.stderr).contains("cannot write the log to /"));
+}
+
+#[test]
+fn a_level_leaves_out_what_is_not_as_bad_and_a_reload_changes_it() {
+    let place = Place::new("life-level");
+    place.write("aureon.toml", "log_level = \"error\"\n");
+    let daemon = Daemon::start(&place, &["--log", "json"]);
+    let mut stream = connect(&daemon);
+    ask(&mut stream, "/silent");
+    place.write("aureon.toml", "log_level = \"info\"\n");
+    daemon.signal("HUP");
+    daemon.line_with("log_level: error -> info");
+    ask(&mut stream, "/told");
+    let (_, log) = daemon.stop();
+    assert!(log.contains("/told") && !log.contains("/silent"), "{log}");
+}
+
+#[test]
+fn secrets_are_in_no_line_of_any_form() {
+    for form in ["json", "pretty", "combined"] {
+        let place = Place::new(&format!("life-secret-{form}"));
+        let daemon = Daemon::start(&place, &["--log", form]);
+        let request = "GET /x?token=hidden HTTP/1.1\r\nHost: a\r\nAuthorization: Basic hidden\r\n\
+            Cookie: session=hidden\r\nReferer: http://b/?key=hidden\r\nConnection: close\r\n\r\n";
+        assert_eq!(daemon.ask(request).status(), "404");
+        let (_, log) = daemon.stop();
+        assert!(log.contains("/x") && !log.contains("hidden"), "{log}");
+    }
+}

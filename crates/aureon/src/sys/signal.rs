@@ -23,17 +23,20 @@ pub enum Signal {
     Quit,
     /// `SIGHUP`, which asks a daemon to read its configuration again.
     Hangup,
+    /// `SIGUSR1`, which asks a daemon to open its logs again.
+    User1,
     /// `SIGUSR2`, which asks a daemon to hand over to a new process of its program.
     User2,
 }
 
 impl Signal {
     /// All that are caught.
-    pub const ALL: [Signal; 5] = [
+    pub const ALL: [Signal; 6] = [
         Signal::Terminate,
         Signal::Interrupt,
         Signal::Quit,
         Signal::Hangup,
+        Signal::User1,
         Signal::User2,
     ];
 
@@ -44,6 +47,7 @@ impl Signal {
             Signal::Interrupt => "INT",
             Signal::Quit => "QUIT",
             Signal::Hangup => "HUP",
+            Signal::User1 => "USR1",
             Signal::User2 => "USR2",
         }
     }
@@ -54,6 +58,7 @@ impl Signal {
             Signal::Interrupt => libc::SIGINT,
             Signal::Quit => libc::SIGQUIT,
             Signal::Hangup => libc::SIGHUP,
+            Signal::User1 => libc::SIGUSR1,
             Signal::User2 => libc::SIGUSR2,
         }
     }

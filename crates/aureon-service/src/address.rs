@@ -5,8 +5,12 @@
 //! that asks DNS where to listen binds to surprises. Binding itself is the engine's business;
 //! [`probe`] only asks in advance so that the answer can name the address.
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::Path;
+
+use crate::problem::Exit;
 
 /// One address, ready to be bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,12 +101,28 @@ pub fn parse_address(word: &str, port: u16) -> Option<Parsed> {
 }
 
 /// Asks the system whether the address can be bound now. A port that somebody serves is taken
-/// even when he shares it by `SO_REUSEPORT`, which this listener does not ask for. Unix sockets
-/// are left to the engine, which knows a stale one from a live one.
+/// even when he shares it by `SO_REUSEPORT`, which this listener does not ask for. Of a Unix
+/// socket only the directory is looked at; the engine knows a stale one from a live one.
 pub fn probe(address: &Address) -> io::Result<()> {
     match address {
         Address::Ip(address) => TcpListener::bind(address).map(drop),
-        Address::Unix(_) => Ok(()),
+        Address::Unix(path) => match Path::new(path).parent() {
+            Some(above) if above != Path::new("") => fs::metadata(above).map(drop),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// The code to leave with when an address cannot be bound.
+pub fn exit_of(error: &io::Error) -> Exit {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Exit::Taken,
+        io::ErrorKind::PermissionDenied => Exit::Denied,
+        // A Unix socket: no directory, a path that is too long, a file of another kind in the way.
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::AlreadyExists => {
+            Exit::Config
+        }
+        _ => Exit::Failed,
     }
 }
 
@@ -117,7 +137,15 @@ pub fn is_absent(error: &io::Error) -> bool {
 /// Why an address cannot be bound and what to do about it.
 pub fn explain(address: &Address, error: &io::Error) -> String {
     let shown = address.show();
+    let unix = matches!(address, Address::Unix(_));
     let advice = match error.kind() {
+        io::ErrorKind::NotFound if unix => "there is no such directory; create it",
+        io::ErrorKind::PermissionDenied if unix => {
+            "the user aureond runs as must be able to write in that directory"
+        }
+        io::ErrorKind::AddrInUse if unix => {
+            "another process listens there; stop it or choose another path"
+        }
         io::ErrorKind::AddrInUse => {
             "another process listens there; stop it or choose another with --port or --listen"
         }

@@ -13,35 +13,32 @@ use crate::config::Loaded;
 use crate::help::VERSION;
 use crate::json::{self, Object};
 use crate::problem::{Exit, Problem};
+use crate::sandbox;
 use crate::settings::SETTINGS;
 
-/// Why a directory cannot be served, and what to do.
-pub fn root_problem(root: &Path) -> Option<String> {
+/// Why a directory cannot be served, and what to do, with the code to leave with.
+pub fn root_problem(root: &Path) -> Option<(Exit, String)> {
     let shown = absolute(root);
+    let config = |parts: [&str; 3]| Some((Exit::Config, parts.concat()));
     let (error, advice) = match fs::metadata(root) {
         Ok(metadata) if !metadata.is_dir() => {
-            return Some([&shown, " is no directory; name the one it lies in"].concat());
+            return config(["", &shown, " is no directory; name the one it lies in"]);
         }
         Ok(_) => (
             fs::read_dir(root).err()?,
             "the user aureond runs as must be able to read it",
         ),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Some(["there is no ", &shown, "; create it or name another"].concat());
+            return config(["there is no ", &shown, "; create it or name another"]);
         }
         Err(error) => (error, "the user aureond runs as must be able to enter it"),
     };
-    Some(
-        [
-            "cannot read ",
-            &shown,
-            ": ",
-            &error.to_string(),
-            "; ",
-            advice,
-        ]
-        .concat(),
-    )
+    let exit = match error.kind() {
+        io::ErrorKind::PermissionDenied => Exit::Denied,
+        _ => Exit::Failed,
+    };
+    let what = ["cannot read ", &shown, ": ", &error.to_string(), "; "].concat();
+    Some((exit, [&what, advice].concat()))
 }
 
 /// The path from the top, because a relative one says nothing in a log.
@@ -68,47 +65,40 @@ pub fn present_addresses(loaded: &Loaded, wanted: impl Fn(&Address) -> bool) -> 
 /// What a look at the machine found.
 #[derive(Debug)]
 pub struct Report {
-    /// Each address, and why it cannot be bound.
-    pub addresses: Vec<(Address, Option<String>)>,
-    /// Why the root cannot be served.
-    pub root: Option<String>,
+    /// Each address, and whether it can be bound.
+    pub addresses: Vec<(Address, bool)>,
+    /// Why it would not serve, with the code to leave with.
+    pub problems: Vec<(Exit, String)>,
+    /// The sandbox, in a line.
+    pub sandbox: String,
 }
 
 impl Report {
     /// Looks.
     pub fn new(loaded: &Loaded) -> Report {
-        let addresses = present_addresses(loaded, |_| true)
-            .into_iter()
-            .map(|address| {
-                let problem = address::probe(&address)
-                    .err()
-                    .map(|error| address::explain(&address, &error));
-                (address, problem)
-            });
+        let mut problems: Vec<(Exit, String)> = Vec::new();
+        problems.extend(loaded.config.root.as_deref().and_then(root_problem));
+        let wrong = sandbox::problem(loaded);
+        problems.extend(wrong.map(|problem| (Exit::Config, problem.to_string())));
+        let mut addresses = Vec::new();
+        for address in present_addresses(loaded, |_| true) {
+            let error = address::probe(&address).err();
+            addresses.push((address.clone(), error.is_none()));
+            problems.extend(error.map(|error| {
+                let what = address::explain(&address, &error);
+                (address::exit_of(&error), what)
+            }));
+        }
         Report {
-            addresses: addresses.collect(),
-            root: loaded.config.root.as_deref().and_then(root_problem),
+            addresses,
+            problems,
+            sandbox: sandbox::describe(&loaded.config),
         }
     }
 
-    /// How the check ends. A root that is not there is wrong configuration; a taken port may be
-    /// free in a second.
+    /// How the check ends: as serving would, with the first problem.
     pub fn exit(&self) -> Exit {
-        if self.root.is_some() {
-            Exit::Config
-        } else if self.addresses.iter().any(|(_, problem)| problem.is_some()) {
-            Exit::Failed
-        } else {
-            Exit::Fine
-        }
-    }
-
-    fn problems(&self) -> impl Iterator<Item = &String> {
-        self.root.iter().chain(
-            self.addresses
-                .iter()
-                .filter_map(|(_, problem)| problem.as_ref()),
-        )
+        self.problems.first().map_or(Exit::Fine, |first| first.0)
     }
 
     /// Writes the report for people.
@@ -128,18 +118,16 @@ impl Report {
             None => out.push_str("the built-in page"),
         }
         out.push_str(" on\n");
-        for (address, problem) in &self.addresses {
-            let state = if problem.is_some() {
-                "cannot be bound"
-            } else {
-                "free"
-            };
+        for (address, free) in &self.addresses {
+            let state = if *free { "free" } else { "cannot be bound" };
             pad(&mut out, &url(address), 30);
             out.push_str(state);
             out.push('\n');
         }
-        out.push('\n');
-        for problem in self.problems() {
+        out.push_str("\nSandbox: ");
+        out.push_str(&self.sandbox);
+        out.push_str("\n\n");
+        for (_, problem) in &self.problems {
             out.push_str("aureond: ");
             out.push_str(problem);
             out.push('\n');
@@ -162,13 +150,13 @@ impl Report {
                 object.end();
             },
         );
-        let addresses = write_array(&self.addresses, |out, (address, problem)| {
+        let addresses = write_array(&self.addresses, |out, (address, free)| {
             let mut object = Object::new(out);
             object.string("address", url(address));
-            object.bool("free", problem.is_none());
+            object.bool("free", *free);
             object.end();
         });
-        let problems = write_array(self.problems(), |out, problem| {
+        let problems = write_array(&self.problems, |out, (_, problem)| {
             json::write_string(out, problem.as_bytes());
         });
         let mut out = Vec::new();
@@ -181,6 +169,7 @@ impl Report {
         if let Some(root) = &loaded.config.root {
             object.string("root", absolute(root));
         }
+        object.string("sandbox", &self.sandbox);
         object.raw("settings", &settings);
         object.raw("addresses", &addresses);
         object.raw("problems", &problems);
@@ -287,18 +276,19 @@ mod tests {
         assert!(
             root_problem(Path::new("Cargo.toml"))
                 .unwrap()
+                .1
                 .contains("is no directory")
         );
         assert_eq!(root_problem(Path::new("src")), None);
     }
 
     #[test]
-    fn a_taken_port_fails_without_being_wrong_configuration() {
+    fn a_taken_port_has_a_code_of_its_own() {
         let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = held.local_addr().unwrap().to_string();
         let loaded = loaded(&[("listen", &address)]);
         let report = Report::new(&loaded);
-        assert_eq!(report.exit(), Exit::Failed);
+        assert_eq!(report.exit(), Exit::Taken);
         assert!(
             report
                 .write_text(&loaded)

@@ -108,7 +108,14 @@ impl Inputs {
             Err(error) => {
                 let what = ["cannot read ", &shown, ": ", &error.to_string()].concat();
                 let place = place.unwrap_or_else(|| place_in(&shown, (1, 1)));
-                return Err(Problem::new(place, what, ""));
+                let fix = match error.kind() {
+                    io::ErrorKind::NotFound => "create it or name another",
+                    io::ErrorKind::PermissionDenied => {
+                        "the user aureond runs as must be able to read it"
+                    }
+                    _ => "",
+                };
+                return Err(Problem::new(place, what, fix));
             }
         };
         Ok(Inputs {

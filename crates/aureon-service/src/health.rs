@@ -163,6 +163,11 @@ impl Health {
         true
     }
 
+    /// Whether there are checks of a backend's own.
+    pub fn has_checks(&self) -> bool {
+        !self.checks.is_empty()
+    }
+
     /// Where the service is in its life.
     pub fn state(&self) -> State {
         match self.state.load(Ordering::Acquire) {

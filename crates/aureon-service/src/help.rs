@@ -48,7 +48,8 @@ pub fn write_help() -> String {
         "Signals: TERM, INT and QUIT stop once running exchanges are done; a second INT at once.\n",
         "HUP reads the configuration again, USR1 opens the log's file again,\n",
         "USR2 hands over to a new process of the program.\n",
-        "Exit codes: 0 fine, 1 failed, 2 usage, 78 wrong configuration.\n",
+        "Exit codes: 0 fine, 1 failed, and what another start does not mend: 2 usage, 69 address\n",
+        "taken, 77 not permitted, 78 wrong configuration or no root.\n",
     ));
     out
 }

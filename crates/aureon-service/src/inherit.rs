@@ -70,7 +70,8 @@ impl Inherited {
         let missing = |one: &Address| !inherited.iter().any(|bound| is_same(one, bound));
         for address in check::present_addresses(loaded, missing) {
             server = server.listen(&address.show()).map_err(|error| {
-                Failure::new(Exit::Failed, address::explain(&address, &error.source))
+                let exit = address::exit_of(&error.source);
+                Failure::new(exit, address::explain(&address, &error.source))
             })?;
         }
         Ok(server)

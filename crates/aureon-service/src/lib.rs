@@ -15,12 +15,12 @@
 //! reads the file, [`arguments`] the command line and [`config`] puts them and the environment
 //! together; [`address`] resolves where to listen and [`check`] looks whether it would work;
 //! [`help`] and [`problem`] are what the operator reads. [`command`] dispatches; [`service`]
-//! starts what [`routes`] puts together ([`health`], the [`api`], the [`site`]) on what it may
-//! [`inherit`], and is [`ready`] when it has answered itself. Then [`supervisor`] obeys orders:
-//! [`reload`], [`upgrade`], stop; it tells [`systemd`] and keeps the [`watchdog`].
-//! [`asking`] asks a service that runs. [`observer`] hears of each exchange, [`access_log`]
-//! carries its [`line`](mod@line) to standard output or a [`log_file`], as [`logging`] has it;
-//! [`json`] and [`stamp`] write their parts.
+//! starts what [`routes`] puts together ([`health`], the [`api`], the [`site`]) in its
+//! [`sandbox`] on what it may [`inherit`], and is [`ready`] when it has answered itself. Then
+//! [`supervisor`] obeys orders: [`reload`], [`upgrade`], stop; it tells [`systemd`] and keeps the
+//! [`watchdog`]. [`asking`] asks a service that runs. [`observer`] hears of each exchange,
+//! [`access_log`] carries its [`line`](mod@line) to standard output or a [`log_file`], as
+//! [`logging`] has it; [`json`] and [`stamp`] write their parts.
 
 pub mod access_log;
 pub mod address;
@@ -47,6 +47,7 @@ pub mod problem;
 pub mod ready;
 pub mod reload;
 pub mod routes;
+pub mod sandbox;
 pub mod service;
 pub mod settings;
 pub mod site;

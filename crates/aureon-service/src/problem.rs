@@ -15,12 +15,20 @@ use crate::value::show_digits;
 pub enum Exit {
     /// Everything asked for was done.
     Fine = 0,
-    /// It was understood but failed, for example because a port is taken.
+    /// It was understood but failed; another start may do better, for example once the network
+    /// interface of an address is there.
     Failed = 1,
     /// The command line makes no sense.
     Usage = 2,
-    /// The file or the environment is wrong. 78 is `EX_CONFIG` of sysexits.h: a unit names it in
-    /// `RestartPreventExitStatus=` so that systemd does not start a wrong configuration again.
+    /// Another process listens on an address. 69 is `EX_UNAVAILABLE` of sysexits.h. A service
+    /// that was stopped has given its addresses back, so the other process is a stranger and a
+    /// restart meets it again: a unit names this code, and the two below, in
+    /// `RestartPreventExitStatus=`, so that systemd does not try for ever.
+    Taken = 69,
+    /// The user it runs as may not do what is asked: bind an address, read the root. 77 is
+    /// `EX_NOPERM`.
+    Denied = 77,
+    /// The file, the environment, the root or the routes are wrong. 78 is `EX_CONFIG`.
     Config = 78,
 }
 

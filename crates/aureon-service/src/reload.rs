@@ -4,16 +4,17 @@
 //! why. A good one is in force for the next request of every connection; what only a new process
 //! can change is named.
 
-use aureon::Router;
 use aureon::server::Stopper;
+use aureon::{Router, Sandbox};
 
 use crate::config::{Loaded, Source};
 use crate::logging::Logging;
 use crate::routes::{Lasting, build_app};
+use crate::sandbox;
 use crate::settings::SETTINGS;
 
 /// Settings that a running process can not change: what exists once and is sized at the start.
-const FIXED: [&str; 10] = [
+const FIXED: [&str; 12] = [
     "listen",
     "port",
     "workers",
@@ -24,6 +25,8 @@ const FIXED: [&str; 10] = [
     "log_file",
     "log_file_bytes_max",
     "log_files_max",
+    "sandbox",
+    "sandbox_paths",
 ];
 
 /// All that a reload needs.
@@ -38,6 +41,8 @@ pub struct Reload {
     pub lasting: Lasting,
     /// The log, whose policy follows the configuration.
     pub logging: Logging,
+    /// What the workers are confined to, if they are.
+    pub sandbox: Option<Sandbox>,
 }
 
 impl Reload {
@@ -51,8 +56,16 @@ impl Reload {
             let lines = problems.iter().map(ToString::to_string);
             lines.collect::<Vec<String>>()
         })?;
+        if let Some(problem) = sandbox::problem(&loaded) {
+            return Err(vec![problem.to_string()]);
+        }
         let app = build_app(self.routes.clone(), &loaded.config, &self.lasting)
             .map_err(|failure| failure.lines)?;
+        if let (Some(sandbox), Some(root)) = (&self.sandbox, &loaded.config.root)
+            && let Some(reason) = sandbox::outside(sandbox, root)
+        {
+            return Err(vec![reason]);
+        }
         let mut changes = self.changes(&loaded);
         if !stopper.reload(app, loaded.config.limits) {
             changes.push("a worker is held by a handler and follows when that returns".to_owned());

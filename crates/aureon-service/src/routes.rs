@@ -34,7 +34,7 @@ pub fn build_app(routes: Router, config: &Config, lasting: &Lasting) -> Result<A
     let router = with_own_routes(routes, config, lasting)?;
     router.build().map_err(|errors| Failure {
         lines: errors.iter().map(ToString::to_string).collect(),
-        exit: Exit::Failed,
+        exit: Exit::Config,
     })
 }
 
@@ -86,8 +86,8 @@ fn with_own_routes(
 }
 
 fn open_root(root: &Path) -> Result<Files, Failure> {
-    if let Some(problem) = check::root_problem(root) {
-        return Err(Failure::new(Exit::Config, problem));
+    if let Some((exit, problem)) = check::root_problem(root) {
+        return Err(Failure::new(exit, problem));
     }
     Files::new(root).map_err(|error| failed(&check::absolute(root), &error))
 }

@@ -22,6 +22,7 @@ use crate::problem::{Exit, Problem};
 use crate::ready::wait_until_served;
 use crate::reload::Reload;
 use crate::routes::{Lasting, build_app};
+use crate::sandbox;
 use crate::settings::Config;
 use crate::supervisor::Supervisor;
 use crate::systemd::Manager;
@@ -97,14 +98,22 @@ impl Service {
             health: self.health,
             started: Instant::now(),
         };
+        if let Some(problem) = sandbox::problem(&self.loaded) {
+            return Err(Failure::new(Exit::Config, problem.to_string()));
+        }
+        let own = !self.router.is_empty() || lasting.health.has_checks();
+        let confined = sandbox::rules(&config, own);
         let app = build_app(self.router.clone(), &config, &lasting)?;
         let workers = match config.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let server = Server::new(app).limits(config.limits).workers(workers);
+        let mut server = Server::new(app).limits(config.limits).workers(workers);
         let mut inherited = Inherited::from_environment()?;
-        let server = inherited.listen(server, &self.loaded)?;
+        server = inherited.listen(server, &self.loaded)?;
+        if let Some(sandbox) = &confined {
+            server = server.sandbox(sandbox.clone());
+        }
         // Before any worker exists, so that a signal in between is not lost.
         let supervisor = Supervisor::new()?;
         let logging = Logging::start(&config, workers)?;
@@ -119,6 +128,7 @@ impl Service {
             loaded: self.loaded,
             lasting,
             logging: logging.clone(),
+            sandbox: confined.filter(|_| running.is_sandboxed()),
         };
         let ended = match serve(&running, &mut inherited, &reload) {
             Ok(manager) => supervisor.run(running, reload, manager, inherited.held)?,

@@ -55,6 +55,10 @@ pub struct Config {
     pub log_health: bool,
     /// Milliseconds between `/readyz` saying no and the listeners closing.
     pub drain_delay_ms: u32,
+    /// Whether the kernel confines handlers to their files: `auto`, `on` or `off`.
+    pub sandbox: String,
+    /// Absolute paths that handlers may read and write besides the root.
+    pub sandbox_paths: Vec<String>,
     /// The engine's bounds.
     pub limits: Limits,
 }
@@ -81,6 +85,8 @@ impl Default for Config {
             log_files_max: 5,
             log_health: false,
             drain_delay_ms: 0,
+            sandbox: "auto".to_owned(),
+            sandbox_paths: Vec::new(),
             limits: Limits::DEFAULT,
         }
     }
@@ -209,6 +215,10 @@ pub const SETTINGS: &[Setting] = &[
     "Old files that are kept" },
     setting! { "log_health", None, Kind::Bool, Bool, log_health,
     "Log health checks too" },
+    setting! { "sandbox", None, Kind::Choice(&["auto", "on", "off"]), Text, sandbox,
+    "Let the kernel confine handlers; auto: ours only" },
+    setting! { "sandbox_paths", None, Kind::List, List, sandbox_paths,
+    "Paths that confined handlers may read and write" },
     setting! { "drain_delay", None, Kind::Duration(0, HOUR), Number, drain_delay_ms,
     "Time between /readyz saying no and the drain" },
     setting! { "drain_timeout", None, DEADLINE, Number, limits.drain_timeout_ms,

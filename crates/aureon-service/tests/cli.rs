@@ -156,7 +156,7 @@ fn a_taken_port_is_told_with_the_address() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = held.local_addr().unwrap().to_string();
     let output = run(&place, &["--listen", &address]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(69));
     let expected = format!("aureond: cannot listen on {address}: another process listens there");
     assert!(
         text(&output.stderr).contains(&expected),
@@ -166,7 +166,7 @@ fn a_taken_port_is_told_with_the_address() {
     // Two of our own must not share a port by `SO_REUSEPORT` either.
     let first = Daemon::start(&place, &[]);
     let output = run(&place, &["--listen", &first.address]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(69));
     assert!(text(&output.stderr).contains("another process listens there"));
 }
 

@@ -1,0 +1,190 @@
+//! Which files the service's handlers may open: the setting `sandbox` as rules for the kernel.
+//!
+//! The service's own handlers read the root and nothing else, so `auto` confines them to it. What
+//! a backend's own handlers need nobody can guess; for them the sandbox is asked for by `on`, and
+//! `sandbox_paths` names what they read and write. The supervisor is never confined: it reads
+//! another configuration, writes the log and starts another process.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aureon::Sandbox;
+use aureon::sys::landlock::{self, Access};
+
+use crate::check::absolute;
+use crate::config::Loaded;
+use crate::problem::{Place, Problem};
+use crate::settings::{self, Config};
+use crate::value::show_digits;
+
+/// The rules for a configuration; `None` when the sandbox is off. `own` says that there are
+/// handlers or checks that are not the service's.
+pub fn rules(config: &Config, own: bool) -> Option<Sandbox> {
+    if config.sandbox == "off" || (own && config.sandbox == "auto") {
+        return None;
+    }
+    let mut sandbox = Sandbox::new();
+    for path in config.root.iter().flat_map(|root| neighbourhood(root)) {
+        sandbox.read(path);
+    }
+    for path in &config.sandbox_paths {
+        sandbox.write(path);
+    }
+    Some(sandbox)
+}
+
+/// What has to be readable so that a root still is when it is removed and made again, or when a
+/// link on the way to it is switched to a neighbour of its target: a rule is about the directory
+/// that a path names at the start, so it is those directories' parents that are named, but never
+/// the whole file system.
+fn neighbourhood(root: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    let mut add = |path: io::Result<PathBuf>| {
+        let Ok(path) = path else { return };
+        let above = path.parent().filter(|above| above.parent().is_some());
+        let beneath = above.unwrap_or(&path);
+        if !found.iter().any(|known| beneath.starts_with(known)) {
+            found.push(beneath.to_owned());
+        }
+    };
+    let mut way = PathBuf::new();
+    for part in Path::new(&absolute(root)).components() {
+        way.push(part);
+        if fs::symlink_metadata(&way).is_ok_and(|metadata| metadata.is_symlink()) {
+            add(fs::canonicalize(&way));
+        }
+    }
+    add(fs::canonicalize(root));
+    found
+}
+
+/// What is wrong with `sandbox_paths`.
+pub fn problem(loaded: &Loaded) -> Option<Problem> {
+    let wrong = |path: &&String| !Path::new(path).is_absolute() || fs::metadata(path).is_err();
+    let path = loaded.config.sandbox_paths.iter().find(wrong)?;
+    let (what, fix) = match fs::metadata(path) {
+        Err(error) if Path::new(path).is_absolute() => (
+            ["cannot look at ", path, ": ", &error.to_string()].concat(),
+            "create it or name another",
+        ),
+        _ => (
+            ["`sandbox_paths` cannot be relative: ", path].concat(),
+            "write it from the top, with a slash",
+        ),
+    };
+    let place = settings::find("sandbox_paths").and_then(|row| loaded.places.get(row));
+    Some(Problem::new(
+        place.cloned().unwrap_or(Place::Default),
+        what,
+        fix,
+    ))
+}
+
+/// Why confined workers could not serve a root: they began with other rules.
+pub fn outside(sandbox: &Sandbox, root: &Path) -> Option<String> {
+    let whole = fs::canonicalize(root).ok()?;
+    let covered = sandbox.rules().any(|(path, _)| whole.starts_with(path));
+    (!covered).then(|| {
+        let shown = absolute(root);
+        let advice = " lies outside of the sandbox that the workers began with; a restart takes it";
+        ["root: ", &shown, advice].concat()
+    })
+}
+
+/// One line about it for reports.
+pub fn describe(config: &Config) -> String {
+    let (Some(sandbox), Some(version)) = (rules(config, false), landlock::version()) else {
+        return match config.sandbox.as_str() {
+            "off" => "off".to_owned(),
+            _ => "not in force: this kernel has no Landlock".to_owned(),
+        };
+    };
+    let version = show_digits(u64::from(version));
+    let mut out = ["Landlock ", &version, ": handlers may open"].concat();
+    let mut separator = " ";
+    for (path, access) in sandbox.rules() {
+        out.push_str(separator);
+        out.push_str(&path.to_string_lossy());
+        if access == Access::Write {
+            out.push_str(" (to write too)");
+        }
+        separator = ", ";
+    }
+    if separator == " " {
+        out.push_str(" no file");
+    }
+    if config.sandbox == "auto" {
+        out.push_str("; auto, so not with handlers of one's own");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn paths(config: &Config, own: bool) -> Option<Vec<(String, Access)>> {
+        let sandbox = rules(config, own)?;
+        let shown = sandbox.rules().map(|(path, access)| {
+            let path = path.to_string_lossy().into_owned();
+            (path, access)
+        });
+        Some(shown.collect())
+    }
+
+    #[test]
+    fn auto_confines_only_what_is_known() {
+        let mut config = Config::default();
+        assert_eq!(paths(&config, false), Some(Vec::new()));
+        assert_eq!(paths(&config, true), None);
+        config.sandbox = "on".to_owned();
+        config.sandbox_paths = vec!["/var/lib/mine".to_owned()];
+        let rule = ("/var/lib/mine".to_owned(), Access::Write);
+        assert_eq!(paths(&config, true), Some(vec![rule]));
+        config.sandbox = "off".to_owned();
+        assert_eq!(paths(&config, false), None);
+        assert_eq!(describe(&config), "off");
+    }
+
+    #[test]
+    fn a_root_that_is_made_again_or_switched_by_a_link_stays_inside() {
+        let place = std::env::temp_dir().join(format!("aureon-sandbox-{}", std::process::id()));
+        for release in ["releases/1/public", "releases/2/public", "other/public"] {
+            fs::create_dir_all(place.join(release)).unwrap();
+        }
+        let place = fs::canonicalize(place).unwrap();
+        symlink("releases/1", place.join("current")).unwrap();
+        let config = Config {
+            root: Some(place.join("current/public")),
+            ..Config::default()
+        };
+        let sandbox = rules(&config, false).unwrap();
+        assert_eq!(
+            neighbourhood(&place.join("current/public")),
+            [place.join("releases")]
+        );
+        let is_inside = |path: &str| outside(&sandbox, &place.join(path)).is_none();
+        assert!(is_inside("current/public") && is_inside("releases/2/public"));
+        fs::remove_file(place.join("current")).unwrap();
+        symlink("releases/2", place.join("current")).unwrap();
+        assert!(is_inside("current/public"));
+        assert!(!is_inside("other/public"));
+        let told = outside(&sandbox, &place.join("other/public")).unwrap();
+        assert!(
+            told.contains("other/public lies outside of the sandbox"),
+            "{told}"
+        );
+        fs::remove_dir_all(&place).unwrap();
+    }
+
+    #[test]
+    fn a_root_at_the_top_permits_itself_and_not_the_whole_file_system() {
+        assert_eq!(neighbourhood(Path::new("/proc")), [PathBuf::from("/proc")]);
+        assert_eq!(neighbourhood(Path::new("/")), [PathBuf::from("/")]);
+        let here = std::env::current_dir().unwrap();
+        let above = here.parent().unwrap().to_owned();
+        assert_eq!(neighbourhood(Path::new(".")), [above]);
+    }
+}

@@ -1,0 +1,176 @@
+//! How the real binary ends when the machine or the configuration does not let it serve: a code
+//! that a unit can name, the cause, and what to do. `check` must say the same as serving.
+
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod daemon;
+
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use daemon::{Place, run, text};
+
+/// What every failure here is: a code, and words that name cause and cure.
+fn check(output: &Output, code: i32, words: &[&str]) {
+    let told = [text(&output.stderr), text(&output.stdout)].concat();
+    assert_eq!(output.status.code(), Some(code), "{told}");
+    for word in words {
+        assert!(told.contains(word), "{word:?} in {told}");
+    }
+    assert!(!told.contains("listening on"), "{told}");
+}
+
+/// The same from serving and from checking.
+fn check_both(place: &Place, arguments: &[&str], code: i32, words: &[&str]) {
+    for command in ["serve", "check"] {
+        let output = run(place, &[&[command], arguments].concat());
+        check(&output, code, words);
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_has_a_code_of_its_own() {
+    let place = Place::new("exits-taken");
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = held.local_addr().unwrap().to_string();
+    let words = [address.as_str(), "another process listens there; stop it"];
+    check_both(&place, &["--listen", &address], 69, &words);
+    let _held = UnixListener::bind(place.0.join("s")).unwrap();
+    let output = run(&place, &["--listen", "unix:s"]);
+    check(&output, 69, &["unix:s: another process listens there"]);
+}
+
+#[test]
+fn an_address_that_can_not_exist_is_wrong_configuration() {
+    let place = Place::new("exits-address");
+    let words = ["unix:no/such/s: there is no such directory; create it"];
+    check_both(&place, &["--listen", "unix:no/such/s"], 78, &words);
+    place.write("file", "no socket");
+    let output = run(&place, &["--listen", "unix:file"]);
+    check(&output, 78, &["a file that is no socket is in the way"]);
+    let long = format!("unix:{}", "x".repeat(200));
+    check(&run(&place, &["--listen", &long]), 78, &[&long]);
+}
+
+#[test]
+fn an_address_of_another_machine_may_be_there_after_a_restart() {
+    let place = Place::new("exits-absent");
+    // TEST-NET-1 of RFC 5737: no machine has it.
+    let words = ["192.0.2.1:8080: no interface of this machine has that address"];
+    check_both(&place, &["--listen", "192.0.2.1:8080"], 1, &words);
+}
+
+#[test]
+fn a_root_that_can_not_be_served_is_wrong_configuration() {
+    let place = Place::new("exits-root");
+    let free = ["--listen", "127.0.0.1:0"];
+    let missing = place.0.join("dist").display().to_string();
+    let words = [missing.as_str(), "there is no", "create it or name another"];
+    check_both(&place, &[&free[..], &["./dist"]].concat(), 78, &words);
+    place.write("page", "text");
+    let words = ["page is no directory; name the one it lies in"];
+    check_both(&place, &[&free[..], &["./page"]].concat(), 78, &words);
+}
+
+#[test]
+fn a_sandbox_of_paths_that_are_not_there_is_wrong_configuration() {
+    let place = Place::new("exits-sandbox");
+    place.write(
+        "aureon.toml",
+        "sandbox = \"on\"\nsandbox_paths = [\"/no/such/path\"]\n",
+    );
+    let words = [
+        "aureon.toml:2:17: cannot look at /no/such/path",
+        "create it",
+    ];
+    check_both(&place, &["--listen", "127.0.0.1:0"], 78, &words);
+    let flags = ["--listen", "127.0.0.1:0", "--sandbox-paths", "data"];
+    let words = ["--sandbox-paths: `sandbox_paths` cannot be relative: data"];
+    check_both(&place, &flags, 78, &words);
+}
+
+/// The binary run by a user who may do nothing, also when the tests are run by root.
+struct Nobody {
+    place: PathBuf,
+    is_root: bool,
+}
+
+impl Nobody {
+    fn new() -> Nobody {
+        let place = std::env::temp_dir().join(format!("aureon-exits-{}", std::process::id()));
+        fs::create_dir_all(place.join("here")).unwrap();
+        // Where the tests are built nobody else may be allowed to look.
+        fs::copy(env!("CARGO_BIN_EXE_aureond"), place.join("aureond")).unwrap();
+        for path in ["", "aureond", "here"] {
+            fs::set_permissions(place.join(path), Permissions::from_mode(0o755)).unwrap();
+        }
+        let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+        Nobody { place, is_root }
+    }
+
+    fn close(&self, name: &str, mode: u32) {
+        let path = self.place.join("here").join(name);
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(self.place.join("aureond"));
+        command.env_clear().current_dir(self.place.join("here"));
+        if self.is_root {
+            command.uid(65_534);
+        }
+        command.args(arguments).stdin(Stdio::null());
+        command.output().unwrap()
+    }
+}
+
+impl Drop for Nobody {
+    fn drop(&mut self) {
+        drop(fs::set_permissions(
+            self.place.join("here/site"),
+            Permissions::from_mode(0o755),
+        ));
+        drop(fs::set_permissions(
+            self.place.join("here/run"),
+            Permissions::from_mode(0o755),
+        ));
+        drop(fs::remove_dir_all(&self.place));
+    }
+}
+
+#[test]
+fn what_the_user_it_runs_as_may_not_do_has_a_code_of_its_own() {
+    let nobody = Nobody::new();
+    let here = nobody.place.join("here");
+    for name in ["site", "run"] {
+        fs::create_dir(here.join(name)).unwrap();
+    }
+    nobody.close("site", 0o000);
+    nobody.close("run", 0o555);
+    for command in ["serve", "check"] {
+        let output = nobody.run(&[command, "--listen", "127.0.0.1:0", "--root", "site"]);
+        let words = ["cannot read", "here/site", "must be able to read it"];
+        check(&output, 77, &words);
+    }
+    let output = nobody.run(&["--listen", "unix:run/s"]);
+    let words = ["unix:run/s: the user aureond runs as must be able to write"];
+    check(&output, 77, &words);
+    assert!(Path::new(&here).join("run").is_dir());
+
+    fs::write(here.join("aureon.toml"), "port = 0\n").unwrap();
+    nobody.close("aureon.toml", 0o000);
+    for command in ["serve", "check"] {
+        let output = nobody.run(&[command]);
+        let words = [
+            "aureon.toml:1:1: cannot read aureon.toml",
+            "must be able to read it",
+        ];
+        check(&output, 78, &words);
+    }
+}

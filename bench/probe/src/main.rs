@@ -6,10 +6,11 @@
 //! `scripts/dist --probe` builds it, runs it in an empty `chroot` and reads what it prints.
 
 use std::collections::HashMap;
+use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Set by the destructor of a value on the panicking thread's stack.
 static DROPPED: AtomicBool = AtomicBool::new(false);
@@ -32,7 +33,40 @@ fn look_up(map: &HashMap<String, u32>, key: &str) -> u32 {
     }
 }
 
+/// Keeps six values alive across each level of calls, so that every register a function has to
+/// save for its caller holds something when the panic passes, and adds to `passed` in the
+/// destructors on the way. Catches at every fourth level and goes on with its own values.
+fn descend(depth: u64, passed: &AtomicU64) -> u64 {
+    struct Level<'a>(u64, &'a AtomicU64);
+    impl Drop for Level<'_> {
+        fn drop(&mut self) {
+            self.1.fetch_add(self.0, Ordering::SeqCst);
+        }
+    }
+    let _level = Level(depth, passed);
+    let kept: [u64; 6] = std::array::from_fn(|place| black_box(depth * 10 + place as u64));
+    let [a, b, c, d, e, f] = kept;
+    let deeper = if depth == 0 {
+        panic!("the bottom")
+    } else if depth.is_multiple_of(4) {
+        catch_unwind(AssertUnwindSafe(|| descend(depth - 1, passed))).unwrap_or(0)
+    } else {
+        descend(depth - 1, passed)
+    };
+    let sum = a + b * 2 + c * 3 + d * 4 + e * 5 + f * 6;
+    if depth.is_multiple_of(4) && depth < 12 {
+        panic!("level {depth} has {sum} and {deeper}")
+    }
+    sum + deeper
+}
+
 fn main() -> std::io::Result<()> {
+    let passed = AtomicU64::new(0);
+    // Levels 12 to 15 return, each with 21 times ten times its depth and 70; all are dropped once.
+    let sum = descend(15, &passed);
+    assert_eq!(sum, (12..=15).map(|depth| depth * 210 + 70).sum());
+    assert_eq!(passed.load(Ordering::SeqCst), (0..=15).sum());
+
     let map = HashMap::from([(String::from("known"), 7)]);
     let caught = std::thread::spawn(move || {
         let first = catch_unwind(AssertUnwindSafe(|| look_up(&map, "missing")));

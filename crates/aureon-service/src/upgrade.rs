@@ -13,13 +13,14 @@
 //! No connection is lost in any case, since the listeners' queues belong to both.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use aureon::server::Stopper;
+use aureon::sys::process::{self, Child, Ended};
 use aureon::sys::socket;
 
 use crate::supervisor::{Control, Order, spawn};
@@ -64,13 +65,13 @@ impl Upgrade {
         let listeners = stopper.listeners_to_inherit()?;
         let (pair, theirs) = UnixStream::pair()?;
         let theirs = socket::inheritable(&OwnedFd::from(theirs))?;
-        let mut command = Command::new(program()?);
-        command.args(env::args_os().skip(1));
-        for name in OWN_VARIABLES {
-            command.env_remove(name);
-        }
-        command.env(VARIABLE, write_handed(&theirs, &listeners, held));
-        let child = command.spawn()?;
+        let handed = write_handed(&theirs, &listeners, held);
+        let is_own =
+            |name: &OsStr| name == VARIABLE || OWN_VARIABLES.iter().any(|own| name == *own);
+        let environment = env::vars_os()
+            .filter(|(name, _)| !is_own(name))
+            .chain([(VARIABLE.into(), handed.into())]);
+        let child = process::start(&program()?, env::args_os(), environment)?;
         drop((theirs, listeners));
         let (mut reader, told) = (pair.try_clone()?, control.clone());
         spawn("upgrade", move || {
@@ -104,13 +105,13 @@ impl Upgrade {
     }
 
     /// Gives up: ends the new process if it still runs, and says how it ended.
-    pub fn give_up(mut self) -> String {
-        // It may have ended already.
-        drop(self.child.kill());
-        match self.child.wait() {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
-        }
+    pub fn give_up(self) -> String {
+        let (kind, number) = match self.child.kill() {
+            Ok(Ended::Code(code)) => ("exit code ", code),
+            Ok(Ended::Signal(signal)) => ("signal ", signal),
+            Err(error) => return error.to_string(),
+        };
+        [kind, &show_digits(u64::from(number.unsigned_abs()))].concat()
     }
 }
 

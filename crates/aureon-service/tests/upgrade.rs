@@ -275,7 +275,7 @@ fn a_new_process_that_fails_changes_nothing() {
         kill("USR2", process.child.id());
         process.line_with("unknown key `mesage`");
         let line = process.line_with("upgrade failed");
-        assert!(line.contains("exit status: 78"), "{line}");
+        assert!(line.contains("exit code 78"), "{line}");
         assert!(line.contains("this process serves on"), "{line}");
     }
     assert!(load.end() > 0);

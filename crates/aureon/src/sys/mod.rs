@@ -47,6 +47,8 @@ pub mod landlock;
 #[cfg(unix)]
 pub mod notify;
 #[cfg(unix)]
+pub mod process;
+#[cfg(unix)]
 pub mod signal;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

@@ -6,7 +6,6 @@
 //! is copied and nothing allocated. Only resources that exist get in, so requests for names that
 //! do not exist cannot push anything out.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::resource::Resource;
@@ -20,7 +19,8 @@ pub(super) struct Cache {
 
 #[derive(Debug, Default)]
 struct Entries {
-    by_path: HashMap<Box<str>, Arc<Resource>>,
+    /// By path, in order: at most 1,024, and far more often looked up than changed.
+    by_path: Vec<(Box<str>, Arc<Resource>)>,
     bytes: usize,
     descriptors: usize,
 }
@@ -36,7 +36,9 @@ impl Cache {
 
     /// The resource last found for a path.
     pub(super) fn get(&self, path: &str) -> Option<Arc<Resource>> {
-        self.read().by_path.get(path).map(Arc::clone)
+        let entries = self.read();
+        let at = entries.position(path).ok()?;
+        entries.by_path.get(at).map(|(_, held)| Arc::clone(held))
     }
 
     /// Keeps a resource, in place of those that were unused the longest.
@@ -45,7 +47,9 @@ impl Cache {
             return;
         }
         let mut entries = self.write();
-        entries.remove(path);
+        if let Ok(at) = entries.position(path) {
+            entries.remove_at(at);
+        }
         while entries.by_path.len() >= limits::FILE_CACHE_ENTRIES_MAX
             || entries.bytes + resource.cost_bytes() > self.bytes_max
         {
@@ -61,18 +65,23 @@ impl Cache {
         }
         entries.bytes += resource.cost_bytes();
         entries.descriptors += resource.cost_descriptors();
-        entries.by_path.insert(path.into(), Arc::clone(resource));
+        if let Err(at) = entries.position(path) {
+            entries
+                .by_path
+                .insert(at, (path.into(), Arc::clone(resource)));
+        }
     }
 
     /// Forgets a resource, unless another has taken its place.
     pub(super) fn remove(&self, path: &str, resource: &Arc<Resource>) {
         let mut entries = self.write();
-        if entries
-            .by_path
-            .get(path)
-            .is_some_and(|held| Arc::ptr_eq(held, resource))
+        if let Ok(at) = entries.position(path)
+            && entries
+                .by_path
+                .get(at)
+                .is_some_and(|(_, held)| Arc::ptr_eq(held, resource))
         {
-            entries.remove(path);
+            entries.remove_at(at);
         }
     }
 
@@ -93,23 +102,28 @@ impl Cache {
 }
 
 impl Entries {
-    fn remove(&mut self, path: &str) -> bool {
-        let Some(resource) = self.by_path.remove(path) else {
-            return false;
-        };
+    /// Where a path is, or where it would be.
+    fn position(&self, path: &str) -> Result<usize, usize> {
+        self.by_path
+            .binary_search_by(|(held, _)| (**held).cmp(path))
+    }
+
+    fn remove_at(&mut self, at: usize) {
+        let (_, resource) = self.by_path.remove(at);
         self.bytes = self.bytes.saturating_sub(resource.cost_bytes());
         self.descriptors = self.descriptors.saturating_sub(resource.cost_descriptors());
-        true
     }
 
     /// O(n); n is at most 1,024, and whoever gets here has just read a file.
     fn remove_oldest(&mut self, may_go: impl Fn(&Resource) -> bool) -> bool {
-        let candidates = self.by_path.iter().filter(|(_, held)| may_go(held));
-        let oldest = candidates.min_by_key(|(_, held)| held.used_s());
-        let Some(path) = oldest.map(|(path, _)| path.clone()) else {
+        let held = self.by_path.iter().enumerate();
+        let candidates = held.filter(|(_, (_, held))| may_go(held));
+        let oldest = candidates.min_by_key(|(_, (_, held))| held.used_s());
+        let Some((at, _)) = oldest else {
             return false;
         };
-        self.remove(&path)
+        self.remove_at(at);
+        true
     }
 }
 

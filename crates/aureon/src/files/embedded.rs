@@ -4,7 +4,6 @@
 //! computed once, and bodies stay where the program has them. They have no date, so their
 //! entity tag is their only validator.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use super::Found;
@@ -25,8 +24,8 @@ pub(super) struct Embedded {
     index: OnceLock<Index>,
 }
 
-/// `None` is a directory without its slash.
-type Index = HashMap<String, Option<Arc<Resource>>>;
+/// By path, in order. `None` is a directory without its slash.
+type Index = Vec<(String, Option<Arc<Resource>>)>;
 
 impl Embedded {
     pub(super) fn new(assets: &'static [Asset]) -> Embedded {
@@ -40,7 +39,7 @@ impl Embedded {
         let index = self
             .index
             .get_or_init(|| self.make_index(index_names, policy));
-        match index.get(path) {
+        match get(index, path) {
             Some(Some(resource)) => Found::File {
                 resource: Arc::clone(resource),
                 is_held: false,
@@ -51,17 +50,19 @@ impl Embedded {
     }
 
     fn make_index(&self, index_names: &[String], policy: &Policy) -> Index {
-        let bytes_of: HashMap<&str, &'static [u8]> = self
-            .assets
-            .iter()
-            .map(|asset| (asset.path, asset.bytes))
-            .collect();
+        let bytes_of = |path: &str| {
+            let asset = self.assets.iter().find(|asset| asset.path == path);
+            asset.map(|asset| asset.bytes)
+        };
         let mut index = Index::new();
         for asset in self.assets {
-            let made = Resource::embedded(asset.path, |path| bytes_of.get(path).copied(), policy);
-            index.insert(asset.path.to_owned(), made.map(Arc::new));
+            let made = Resource::embedded(asset.path, bytes_of, policy);
+            put(&mut index, asset.path, made.map(Arc::new));
             for (at, _) in asset.path.match_indices('/') {
-                index.entry(asset.path[..at].to_owned()).or_insert(None);
+                let directory = &asset.path[..at];
+                if get(&index, directory).is_none() {
+                    put(&mut index, directory, None);
+                }
             }
         }
         // Last name first, so that the first one of them overwrites.
@@ -71,11 +72,28 @@ impl Embedded {
                     continue;
                 };
                 if directory.is_empty() || directory.ends_with('/') {
-                    let resource = index.get(asset.path).cloned().flatten();
-                    index.insert(directory.to_owned(), resource);
+                    let resource = get(&index, asset.path).cloned().flatten();
+                    put(&mut index, directory, resource);
                 }
             }
         }
         index
+    }
+}
+
+fn position(index: &Index, path: &str) -> Result<usize, usize> {
+    index.binary_search_by(|(held, _)| held.as_str().cmp(path))
+}
+
+fn get<'a>(index: &'a Index, path: &str) -> Option<&'a Option<Arc<Resource>>> {
+    let at = position(index, path).ok()?;
+    index.get(at).map(|(_, resource)| resource)
+}
+
+/// In place of what was there.
+fn put(index: &mut Index, path: &str, resource: Option<Arc<Resource>>) {
+    match position(index, path) {
+        Ok(at) => index[at].1 = resource,
+        Err(at) => index.insert(at, (path.to_owned(), resource)),
     }
 }

@@ -9,7 +9,7 @@
 
 use std::io::{self, Write};
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -44,6 +44,8 @@ struct Shared {
     /// Set by whoever wrote the first line since the writer last looked.
     pending: AtomicBool,
     closing: AtomicBool,
+    /// Lines lost since the start, for whoever asks; the lanes' own counts are for the log.
+    lost: AtomicU64,
     /// Whether the writer has ended, for `close` to wait on.
     ended: Mutex<bool>,
     ended_bell: Condvar,
@@ -74,6 +76,7 @@ impl AccessLog {
             form,
             pending: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            lost: AtomicU64::new(0),
             ended: Mutex::new(false),
             ended_bell: Condvar::new(),
         });
@@ -115,12 +118,14 @@ impl AccessLog {
             let before = lane.bytes.len();
             if before >= LANE_BYTES_MAX {
                 lane.dropped += 1;
+                self.shared.lost.fetch_add(1, Ordering::Relaxed);
                 return;
             }
             write(self.shared.form, &mut lane.bytes);
             if lane.bytes.len() > LANE_BYTES_MAX {
                 lane.bytes.truncate(before);
                 lane.dropped += 1;
+                self.shared.lost.fetch_add(1, Ordering::Relaxed);
                 return;
             }
             before < LANE_BYTES_MAX / 2 && lane.bytes.len() >= LANE_BYTES_MAX / 2
@@ -130,6 +135,11 @@ impl AccessLog {
         if first || half_full {
             self.writer.unpark();
         }
+    }
+
+    /// Lines that were lost since the start.
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
     }
 
     /// Writes what is there and ends the thread. False when the reader took nothing for so long
@@ -251,7 +261,9 @@ impl Writer {
 
     /// At most so many lines did not go out; the sink may have taken some of them.
     fn lose(&mut self, bytes: &[u8]) {
-        self.lost += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.lost += lines;
+        self.shared.lost.fetch_add(lines, Ordering::Relaxed);
     }
 }
 

@@ -24,6 +24,12 @@ pub enum Command {
     Check,
     /// Ask the running service whether it is ready.
     Healthcheck,
+    /// Tell how the running service is.
+    Status,
+    /// Have the running service read its configuration again.
+    Reload,
+    /// Have the running service hand over to a new process.
+    Upgrade,
     /// Print help.
     Help,
     /// Print the version.
@@ -31,7 +37,7 @@ pub enum Command {
 }
 
 /// Every command with its line of help, the default first.
-pub const COMMANDS: [(&str, Command, &str); 5] = [
+pub const COMMANDS: [(&str, Command, &str); 8] = [
     (
         "serve",
         Command::Serve,
@@ -47,6 +53,21 @@ pub const COMMANDS: [(&str, Command, &str); 5] = [
         Command::Healthcheck,
         "Ask the running service whether it is ready; exits 0 or 1",
     ),
+    (
+        "status",
+        Command::Status,
+        "Tell how the running service is, from its admin socket",
+    ),
+    (
+        "reload",
+        Command::Reload,
+        "Have it read its configuration again, and tell what changed",
+    ),
+    (
+        "upgrade",
+        Command::Upgrade,
+        "Have it hand over to a new process, and tell whether it did",
+    ),
     ("help", Command::Help, "Print this"),
     ("version", Command::Version, "Print the version"),
 ];
@@ -60,7 +81,12 @@ pub const OWN_FLAGS: [(char, &str, &str, &str); 5] = [
         "Configuration file; default aureon.toml, if it is here",
     ),
     ('t', "check", "", "Like the command check"),
-    (' ', "json", "", "With check: report as JSON"),
+    (
+        ' ',
+        "json",
+        "",
+        "With check, status, reload, upgrade: report as JSON",
+    ),
     ('h', "help", "", "Print this"),
     ('V', "version", "", "Print the version"),
 ];
@@ -102,9 +128,10 @@ pub fn parse_arguments(arguments: Vec<OsString>) -> Result<Arguments, Vec<Proble
     if matches!(found.command, Command::Help | Command::Version) {
         return Ok(found);
     }
-    if found.json && found.command != Command::Check {
+    if found.json && matches!(found.command, Command::Serve | Command::Healthcheck) {
         let place = Place::Flag("--json".to_owned());
-        problems.push(Problem::new(place, "only `check` reports as JSON", ""));
+        let what = "only `check`, `status`, `reload` and `upgrade` report as JSON";
+        problems.push(Problem::new(place, what, ""));
     }
     if problems.is_empty() {
         Ok(found)
@@ -348,7 +375,7 @@ mod tests {
         );
         assert_eq!(
             parse(&["--json"]).unwrap_err(),
-            ["--json: only `check` reports as JSON"]
+            ["--json: only `check`, `status`, `reload` and `upgrade` report as JSON"]
         );
         assert_eq!(
             parse(&["--json=x", "-t"]).unwrap_err(),

@@ -13,7 +13,7 @@ use crate::address::Address;
 
 /// How long each step may take: connecting, writing, the next bytes of the answer. 5 s: longer
 /// than the checks of a ready answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes of an answer that are read. 4 MiB: a report of a thousand exchanges has 400 KiB.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
@@ -27,12 +27,17 @@ pub struct Answered {
     pub content: Vec<u8>,
 }
 
-/// Asks, with an empty body when the method takes one.
+/// Asks, with an empty body when the method takes one; `patience` is for each step.
 ///
 /// # Errors
 ///
 /// Nobody listens, the answer does not come in time, or it is no HTTP.
-pub fn ask(address: &Address, method: &str, target: &str) -> io::Result<Answered> {
+pub fn ask(
+    address: &Address,
+    method: &str,
+    target: &str,
+    patience: Duration,
+) -> io::Result<Answered> {
     let length = if method == "GET" {
         ""
     } else {
@@ -49,15 +54,15 @@ pub fn ask(address: &Address, method: &str, target: &str) -> io::Result<Answered
     .concat();
     match address {
         Address::Ip(address) => {
-            let stream = TcpStream::connect_timeout(&reachable(*address), PATIENCE)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
+            let stream = TcpStream::connect_timeout(&reachable(*address), patience)?;
+            stream.set_read_timeout(Some(patience))?;
+            stream.set_write_timeout(Some(patience))?;
             exchange(&mut &stream, &mut &stream, &request)
         }
         Address::Unix(path) => {
             let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(patience))?;
+            stream.set_write_timeout(Some(patience))?;
             exchange(&mut &stream, &mut &stream, &request)
         }
     }

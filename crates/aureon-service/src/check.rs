@@ -140,16 +140,7 @@ impl Report {
 
     /// Writes the report as one JSON object.
     pub fn write_json(&self, loaded: &Loaded) -> Vec<u8> {
-        let settings = write_array(
-            SETTINGS.iter().zip(&loaded.places),
-            |out, (setting, place)| {
-                let mut object = Object::new(out);
-                object.string("key", setting.key);
-                object.string("value", setting.show(&loaded.config));
-                object.string("source", place.to_string());
-                object.end();
-            },
-        );
+        let settings = write_settings_json(loaded);
         let addresses = write_array(&self.addresses, |out, (address, free)| {
             let mut object = Object::new(out);
             object.string("address", url(address));
@@ -177,6 +168,33 @@ impl Report {
         out.push(b'\n');
         out
     }
+}
+
+fn write_settings_json(loaded: &Loaded) -> Vec<u8> {
+    write_array(
+        SETTINGS.iter().zip(&loaded.places),
+        |out, (setting, place)| {
+            let mut object = Object::new(out);
+            object.string("key", setting.key);
+            object.string("value", setting.show(&loaded.config));
+            object.string("source", place.to_string());
+            object.end();
+        },
+    )
+}
+
+/// The configuration in force with the source of each value.
+pub fn write_config_json(loaded: &Loaded) -> String {
+    let mut out = Vec::new();
+    let mut object = Object::new(&mut out);
+    if let Some(file) = &loaded.file {
+        object.string("file", file);
+    }
+    object.raw("settings", &write_settings_json(loaded));
+    object.end();
+    out.push(b'\n');
+    // The writer makes valid text of whatever it is given.
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// The same report when the configuration could not even be read.

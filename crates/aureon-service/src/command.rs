@@ -6,16 +6,21 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::time::Duration;
 
+use crate::address::Address;
 use crate::arguments::{Arguments, Command, parse_arguments};
-use crate::asking::ask;
+use crate::asking::{Answered, PATIENCE, ask};
 use crate::check::{Report, write_problems_json};
-use crate::config::{Loaded, Source};
+use crate::config::{ADMIN_NAME, Loaded, Source};
 use crate::health::READY_PATH;
 use crate::help::{VERSION, write_help};
 use crate::problem::{Exit, Place, Problem, exit_of};
 use crate::service::{Service, say};
 use crate::value::show_digits;
+
+/// How long an order may take. 40 s: more than an upgrade does until it is given up.
+const ORDER_PATIENCE: Duration = Duration::from_secs(40);
 
 /// Runs a command line, without the program's name.
 pub fn run(arguments: Vec<OsString>, build: impl FnOnce(Service) -> Service) -> Exit {
@@ -28,6 +33,9 @@ pub fn run(arguments: Vec<OsString>, build: impl FnOnce(Service) -> Service) -> 
         Command::Version => print(VERSION.as_bytes()),
         Command::Check => check(arguments),
         Command::Healthcheck => healthcheck(arguments),
+        Command::Status => status(arguments),
+        Command::Reload => order(arguments, "/reload"),
+        Command::Upgrade => order(arguments, "/upgrade"),
         Command::Serve => serve(arguments, build),
     }
 }
@@ -66,7 +74,7 @@ fn healthcheck(arguments: Arguments) -> Exit {
     let Some(address) = loaded.addresses.first() else {
         return Exit::Failed;
     };
-    match ask(address, "GET", READY_PATH) {
+    match ask(address, "GET", READY_PATH, PATIENCE) {
         Ok(answered) if answered.status == 200 => print(&answered.content),
         Ok(answered) => {
             let status = show_digits(u64::from(answered.status));
@@ -92,6 +100,85 @@ fn healthcheck(arguments: Arguments) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// Prints what the running service says of itself.
+fn status(arguments: Arguments) -> Exit {
+    let target = match arguments.json {
+        true => "/status",
+        false => "/status.txt",
+    };
+    match ask_admin(arguments, "GET", target) {
+        Ok(answered) if answered.status == 200 => print(&answered.content),
+        Ok(answered) => {
+            say(String::from_utf8_lossy(&answered.content).trim_end());
+            Exit::Failed
+        }
+        Err(exit) => exit,
+    }
+}
+
+/// Has the running service do something, and tells what came of it.
+fn order(arguments: Arguments, target: &str) -> Exit {
+    let json = arguments.json;
+    let answered = match ask_admin(arguments, "POST", target) {
+        Ok(answered) => answered,
+        Err(exit) => return exit,
+    };
+    let exit = match answered.status {
+        200 => Exit::Fine,
+        _ => Exit::Failed,
+    };
+    if json {
+        let printed = print(&[&answered.content[..], b"\n"].concat());
+        return if printed == Exit::Fine { exit } else { printed };
+    }
+    let lines = read_lines(&answered.content);
+    for line in &lines {
+        say(line);
+    }
+    if exit == Exit::Fine && lines.is_empty() {
+        say("done; nothing has changed");
+    }
+    exit
+}
+
+/// Asks the admin socket of the running service: the one that the configuration names, else the
+/// one in the runtime directory that the shipped unit has.
+fn ask_admin(arguments: Arguments, method: &str, target: &str) -> Result<Answered, Exit> {
+    let loaded = source(arguments)
+        .load()
+        .map_err(|problems| fail(&problems, false))?;
+    let unix = |address: &&Address| matches!(address, Address::Unix(_));
+    let default = Address::Unix(["/run/aureond/", ADMIN_NAME].concat());
+    let address = loaded.admin.iter().find(unix).unwrap_or(&default);
+    ask(address, method, target, ORDER_PATIENCE).map_err(|error| {
+        let shown = address.show();
+        say(&["nobody answers on ", &shown, ": ", &error.to_string()].concat());
+        say("a service listens there when it was started with --admin unix:PATH, or by the unit");
+        Exit::Failed
+    })
+}
+
+/// The strings of `"lines":[...]` in an answer of the admin listener, which this program wrote.
+fn read_lines(json: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(json);
+    let list = text.split_once("\"lines\":[").map_or("", |(_, list)| list);
+    let mut lines = Vec::new();
+    let mut line: Option<String> = None;
+    let mut letters = list.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, &mut line) {
+            ('"', None) => line = Some(String::new()),
+            ('"', Some(_)) => lines.extend(line.take()),
+            // What is escaped otherwise is a control character, which no line has.
+            ('\\', Some(open)) => open.extend(letters.next()),
+            (_, Some(open)) => open.push(letter),
+            (']', None) => break,
+            _ => {}
+        }
+    }
+    lines
 }
 
 fn serve(arguments: Arguments, build: impl FnOnce(Service) -> Service) -> Exit {
@@ -143,5 +230,21 @@ fn print(bytes: &[u8]) -> Exit {
             say(&["cannot write the answer: ", &error.to_string()].concat());
             Exit::Failed
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_an_answer_are_read_back() {
+        let read = |json: &str| read_lines(json.as_bytes());
+        assert_eq!(read(r#"{"ok":true,"lines":[]}"#), [""; 0]);
+        assert_eq!(
+            read(r#"{"ok":false,"lines":["a","b \"c\" \\ d"]}"#),
+            ["a", r#"b "c" \ d"#]
+        );
+        assert_eq!(read("nonsense"), [""; 0]);
     }
 }

@@ -22,6 +22,9 @@ pub const FILE_NAME: &str = "aureon.toml";
 /// Bytes of a configuration file. 64 KiB: twenty times the example with every setting.
 pub const FILE_BYTES_MAX: u64 = 64 << 10;
 
+/// Name of the admin socket in a runtime directory.
+pub const ADMIN_NAME: &str = "admin.sock";
+
 /// The variable that names the file, like `--config`.
 pub const FILE_VARIABLE: &str = "AUREON_CONFIG";
 
@@ -60,6 +63,8 @@ pub struct Loaded {
     pub addresses: Vec<Address>,
     /// Those of `addresses` a machine may lack without that being an error.
     pub optional: Vec<Address>,
+    /// What `admin` comes to.
+    pub admin: Vec<Address>,
 }
 
 /// Where a configuration is read from, once or again.
@@ -150,6 +155,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Vec<Problem>> {
     loader.take_environment(&inputs.environment);
     loader.take_flags(&inputs.flags);
     let (addresses, optional) = loader.resolve_addresses();
+    let admin = loader.resolve_admin(&inputs.environment);
     loader.compare_limits();
     if !loader.problems.is_empty() {
         return Err(loader.problems);
@@ -161,6 +167,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Vec<Problem>> {
         file,
         addresses,
         optional,
+        admin,
     })
 }
 
@@ -359,6 +366,36 @@ impl Loader {
             self.report(self.place_of("port"), what.concat(), fix);
         }
         (addresses, optional)
+    }
+
+    /// Where the admin listener is: `auto` is the runtime directory that a service manager made.
+    fn resolve_admin(&mut self, environment: &[(OsString, OsString)]) -> Vec<Address> {
+        let place = self.place_of("admin");
+        let mut addresses = Vec::new();
+        for word in &self.config.admin {
+            match word.as_str() {
+                "off" => {}
+                "auto" => {
+                    let own = environment
+                        .iter()
+                        .find(|(name, _)| name == "RUNTIME_DIRECTORY");
+                    // systemd separates several by colons (systemd.exec(5)).
+                    let first = own.and_then(|(_, value)| value.to_str()?.split(':').next());
+                    if let Some(directory) = first.filter(|first| !first.is_empty()) {
+                        addresses.push(Address::Unix([directory, "/", ADMIN_NAME].concat()));
+                    }
+                }
+                word => match address::parse_address(word, 0) {
+                    Some(parsed) if !parsed.takes_port => addresses.extend(parsed.addresses),
+                    _ => {
+                        let what = ["`", word, "` is no admin address"].concat();
+                        let fix = "write unix:/run/aureond/admin.sock, 127.0.0.1:9100, auto or off";
+                        self.problems.push(Problem::new(place.clone(), what, fix));
+                    }
+                },
+            }
+        }
+        addresses
     }
 
     fn compare_limits(&mut self) {

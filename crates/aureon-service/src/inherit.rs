@@ -21,6 +21,8 @@ use crate::upgrade::Handed;
 pub struct Inherited {
     /// From a service manager, by number.
     sockets: Vec<u32>,
+    /// Of the admin listener, from the process that we take over from.
+    admin: Vec<u32>,
     /// A manager keeps the sockets, whoever handed them to us.
     pub held: bool,
     /// The process that we take over from.
@@ -35,6 +37,7 @@ impl Inherited {
         if let Some(handed) = handed {
             return Ok(Inherited {
                 sockets: handed.listeners.clone(),
+                admin: handed.admin.clone(),
                 held: handed.held,
                 handed: Some(handed),
             });
@@ -43,6 +46,7 @@ impl Inherited {
         Ok(Inherited {
             held: !sockets.is_empty(),
             sockets,
+            admin: Vec::new(),
             handed: None,
         })
     }
@@ -69,13 +73,33 @@ impl Inherited {
         // Asking whether an address can be bound would find our own listener there.
         let missing = |one: &Address| !inherited.iter().any(|bound| is_same(one, bound));
         for address in check::present_addresses(loaded, missing) {
-            server = server.listen(&address.show()).map_err(|error| {
-                let exit = address::exit_of(&error.source);
-                Failure::new(exit, address::explain(&address, &error.source))
-            })?;
+            server = bind(server, &address)?;
         }
         Ok(server)
     }
+
+    /// The same for the admin listener, which no manager knows.
+    pub fn listen_admin(&self, mut server: Server, wanted: &[Address]) -> Result<Server, Failure> {
+        for number in &self.admin {
+            let taken = server.listen_handed_over(*number);
+            server = taken.map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+        }
+        server = server.retain(|bound| wanted.iter().any(|one| is_same(one, bound)));
+        let inherited = server.addresses();
+        for address in wanted {
+            if !inherited.iter().any(|bound| is_same(address, bound)) {
+                server = bind(server, address)?;
+            }
+        }
+        Ok(server)
+    }
+}
+
+fn bind(server: Server, address: &Address) -> Result<Server, Failure> {
+    server.listen(&address.show()).map_err(|error| {
+        let exit = address::exit_of(&error.source);
+        Failure::new(exit, address::explain(address, &error.source))
+    })
 }
 
 /// Whether a listener is what an address asks for; port 0 asks for any.

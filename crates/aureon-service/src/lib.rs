@@ -20,10 +20,13 @@
 //! [`supervisor`] obeys orders: [`reload`], [`upgrade`], stop; it tells [`systemd`] and keeps the
 //! [`watchdog`]. [`asking`] asks a service that runs. [`observer`] hears of each exchange,
 //! [`access_log`] carries its [`line`](mod@line) to standard output or a [`log_file`], as
-//! [`logging`] has it; [`json`] and [`stamp`] write their parts.
+//! [`logging`] has it; [`exchanges`] keeps the last ones. [`admin`] tells them, the [`metrics`]
+//! by [`exposition`] and the [`status`], and takes orders through a [`queue`]. [`json`] and
+//! [`stamp`] write their parts.
 
 pub mod access_log;
 pub mod address;
+pub mod admin;
 pub mod api;
 pub mod arguments;
 pub mod asking;
@@ -31,6 +34,8 @@ pub mod check;
 pub mod command;
 pub mod config;
 pub mod document;
+pub mod exchanges;
+pub mod exposition;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
@@ -42,8 +47,10 @@ mod life;
 pub mod line;
 pub mod log_file;
 pub mod logging;
+pub mod metrics;
 pub mod observer;
 pub mod problem;
+pub mod queue;
 pub mod ready;
 pub mod reload;
 pub mod routes;
@@ -52,6 +59,7 @@ pub mod service;
 pub mod settings;
 pub mod site;
 pub mod stamp;
+pub mod status;
 pub mod supervisor;
 pub mod systemd;
 pub mod upgrade;

@@ -3,16 +3,17 @@
 //! Everything happens on the supervisor's thread, one order after the other, so that a reload
 //! never meets an upgrade and a stop ends both.
 
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use aureon::server::Stopper;
 use aureon::sys::signal::Signal;
 
+use crate::check::write_config_json;
 use crate::health::State;
+use crate::queue::Sender;
 use crate::reload::Reload;
 use crate::service::say;
-use crate::supervisor::{Control, Reply};
+use crate::supervisor::{Ask, Control, Reply};
 use crate::systemd::Manager;
 use crate::upgrade::{Said, Upgrade};
 use crate::value::{Kind, Value, show_digits};
@@ -37,6 +38,10 @@ pub(crate) struct Life {
     /// A service manager keeps the sockets.
     pub(crate) held: bool,
     pub(crate) upgrade: Option<Upgrade>,
+    /// Who waits for how the upgrade ends.
+    pub(crate) asked: Option<Sender<Reply>>,
+    /// The admin listener, which is handed over too.
+    pub(crate) admin: Option<Stopper>,
     pub(crate) stop: Stop,
 }
 
@@ -68,8 +73,19 @@ impl Life {
         }
     }
 
-    /// Reads the configuration again; tells standard error and whoever asked.
-    pub(crate) fn reload(&mut self, reply: Option<&SyncSender<Reply>>) {
+    /// Does what somebody waits for.
+    pub(crate) fn answer(&mut self, ask: Ask, reply: Sender<Reply>) {
+        let result = match ask {
+            Ask::Reload => self.reload(),
+            Ask::Upgrade => return self.upgrade(Some(reply)),
+            Ask::Config => Ok(vec![write_config_json(&self.reload.loaded)]),
+        };
+        // Whoever asked may have gone; the queue has room for the one answer.
+        let _ = reply.send(result);
+    }
+
+    /// Reads the configuration again; tells standard error what came of it.
+    pub(crate) fn reload(&mut self) -> Reply {
         let result = match (self.stop, &self.upgrade) {
             (Stop::No, None) => {
                 self.manager.reloading();
@@ -90,10 +106,7 @@ impl Life {
                 reasons.iter().for_each(|line| say(line));
             }
         }
-        if let Some(reply) = reply {
-            // Whoever asked may have gone.
-            drop(reply.try_send(result));
-        }
+        result
     }
 
     /// Opens the log's file again.
@@ -105,7 +118,7 @@ impl Life {
     }
 
     /// Starts the process that is to take over.
-    pub(crate) fn upgrade(&mut self) {
+    pub(crate) fn upgrade(&mut self, asked: Option<Sender<Reply>>) {
         let refused = match (self.stop, &self.upgrade) {
             (Stop::No, Some(_)) => Some("an upgrade is under way"),
             (Stop::No, None) if std::process::id() == 1 => {
@@ -114,16 +127,24 @@ impl Life {
             (Stop::No, None) => None,
             _ => Some("the service is stopping"),
         };
+        let refuse = |reason: &str| {
+            let line = ["no upgrade: ", reason].concat();
+            say(&line);
+            if let Some(asked) = &asked {
+                let _ = asked.send(Err(vec![line]));
+            }
+        };
         if let Some(reason) = refused {
-            return say(&["no upgrade: ", reason].concat());
+            return refuse(reason);
         }
-        match Upgrade::start(&self.stopper, self.held, &self.control) {
+        match Upgrade::start(&self.stopper, self.admin.as_ref(), self.held, &self.control) {
             Ok(upgrade) => {
                 let pid = show_digits(u64::from(upgrade.pid()));
                 say(&["upgrade: process ", &pid, " is to take over"].concat());
                 self.upgrade = Some(upgrade);
+                self.asked = asked;
             }
-            Err(error) => say(&["no upgrade: ", &error.to_string()].concat()),
+            Err(error) => refuse(&error.to_string()),
         }
     }
 
@@ -143,7 +164,12 @@ impl Life {
                 self.stop = Stop::Draining;
                 self.stopper.hand_over();
                 let pid = show_digits(u64::from(pid));
-                say(&["process ", &pid, " has taken over: finishing what runs"].concat());
+                let line = ["process ", &pid, " has taken over"].concat();
+                say(&[&line, ": finishing what runs"].concat());
+                self.tell(Ok(vec![line]));
+                if let Some(admin) = &self.admin {
+                    admin.hand_over();
+                }
             }
             Said::Gone => self.give_up("it ended"),
         }
@@ -153,14 +179,18 @@ impl Life {
         if let Some(upgrade) = self.upgrade.take() {
             let how = upgrade.give_up();
             self.stopper.resume();
-            say(&[
-                "upgrade failed, ",
-                why,
-                " (",
-                &how,
-                "); this process serves on",
-            ]
-            .concat());
+            let what = ["upgrade failed, ", why, " (", &how];
+            let line = [&what.concat(), "); this process serves on"].concat();
+            say(&line);
+            self.tell(Err(vec![line]));
+        }
+    }
+
+    /// Tells whoever waits for the upgrade.
+    fn tell(&mut self, reply: Reply) {
+        if let Some(asked) = self.asked.take() {
+            // He may have gone.
+            let _ = asked.send(reply);
         }
     }
 

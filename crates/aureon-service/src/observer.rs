@@ -1,16 +1,18 @@
-//! What the engine tells, turned into lines of the access log.
+//! What the engine tells, turned into lines of the access log and kept for the admin listener.
 //!
 //! Runs on the workers: it picks the fields that may be logged and hands them to the lane of
 //! that worker. Health checks are left out unless asked for. Troubles of the machine come in
 //! floods (no descriptors left), so a second has one line and the count of what it stands for.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aureon::app::Peer;
 use aureon::server::{Ending, Exchange, Observer};
 
+use crate::exchanges::Exchanges;
 use crate::health;
 use crate::line::{Event, Line};
 use crate::logging::{Level, Logging};
@@ -21,15 +23,18 @@ const TROUBLE_INTERVAL_MS: u64 = 1_000;
 /// Writes the access log.
 pub struct LogObserver {
     logging: Logging,
+    exchanges: Option<Arc<Exchanges>>,
     trouble_next_ms: AtomicU64,
     troubles: AtomicU64,
 }
 
 impl LogObserver {
-    /// An observer that writes to this log what its policy wants.
-    pub fn new(logging: Logging) -> LogObserver {
+    /// An observer that writes to this log what its policy wants, and keeps every exchange in a
+    /// ring if there is one.
+    pub fn new(logging: Logging, exchanges: Option<Arc<Exchanges>>) -> LogObserver {
         LogObserver {
             logging,
+            exchanges,
             trouble_next_ms: AtomicU64::new(0),
             troubles: AtomicU64::new(0),
         }
@@ -52,6 +57,9 @@ pub fn now_ms() -> u64 {
 
 impl Observer for LogObserver {
     fn on_exchange(&self, exchange: &Exchange<'_, '_>) {
+        if let Some(exchanges) = &self.exchanges {
+            exchanges.record(exchange);
+        }
         let policy = &self.logging.policy;
         let slow = policy.is_slow(exchange.duration_us);
         let failed = exchange.fault.is_some() || exchange.status.code() >= 500;

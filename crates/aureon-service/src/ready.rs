@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use aureon::server::Address as Bound;
 
 use crate::address::Address;
-use crate::asking::ask;
+use crate::asking::{PATIENCE as STEP, ask};
 use crate::health::{ALIVE_PATHS, Health};
 use crate::value::show_digits;
 
@@ -40,7 +40,7 @@ fn wait_for(address: &Address, health: &Health) -> io::Result<()> {
     loop {
         let number = health.expect_own();
         let target = [ALIVE_PATHS[0], "?", &show_digits(number)].concat();
-        let answered = ask(address, "GET", &target)?;
+        let answered = ask(address, "GET", &target, STEP)?;
         if answered.status != 200 {
             let status = show_digits(u64::from(answered.status));
             return Err(io::Error::other(["the answer is ", &status].concat()));

@@ -14,13 +14,14 @@ use crate::sandbox;
 use crate::settings::SETTINGS;
 
 /// Settings that a running process can not change: what exists once and is sized at the start.
-const FIXED: [&str; 12] = [
+const FIXED: [&str; 13] = [
     "listen",
     "port",
     "workers",
     "backlog",
     "pool_threads_max",
     "pool_queue_max",
+    "admin",
     "log",
     "log_file",
     "log_file_bytes_max",

@@ -5,6 +5,7 @@
 //! does not set is what `aureond` does.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -12,11 +13,14 @@ use aureon::Router;
 use aureon::server::{Running, Server};
 
 use crate::address::Address;
+use crate::admin::Admin;
 use crate::check;
 use crate::config::{Loaded, Source};
+use crate::exchanges::Exchanges;
 use crate::health::{Health, State};
 use crate::inherit::Inherited;
 use crate::logging::Logging;
+use crate::metrics::Sources;
 use crate::observer::LogObserver;
 use crate::problem::{Exit, Problem};
 use crate::ready::wait_until_served;
@@ -117,11 +121,26 @@ impl Service {
         // Before any worker exists, so that a signal in between is not lost.
         let supervisor = Supervisor::new()?;
         let logging = Logging::start(&config, workers)?;
-        let observer = LogObserver::new(logging.clone());
+        let asked = !self.loaded.admin.is_empty();
+        let exchanges = asked.then(|| Arc::new(Exchanges::new(workers)));
+        let observer = LogObserver::new(logging.clone(), exchanges.clone());
         let running = server
+            .metrics(asked)
             .observer(observer)
             .start()
             .map_err(|error| failed("cannot start the workers", &error))?;
+        let admin = exchanges.map(|exchanges| Admin {
+            sources: Sources {
+                meter: running.meter(),
+                log: logging.log.clone(),
+                health: lasting.health.clone(),
+                started: lasting.started,
+            },
+            exchanges,
+            policy: Arc::clone(&logging.policy),
+            control: supervisor.control(),
+            addresses: running.addresses().iter().map(show_address).collect(),
+        });
         let reload = Reload {
             source: self.source,
             routes: self.router,
@@ -130,11 +149,11 @@ impl Service {
             logging: logging.clone(),
             sandbox: confined.filter(|_| running.is_sandboxed()),
         };
-        let ended = match serve(&running, &mut inherited, &reload) {
-            Ok(manager) => supervisor.run(running, reload, manager, inherited.held)?,
+        let ended = match begin(&running, admin, &mut inherited, &reload) {
+            Ok((manager, admin)) => {
+                supervisor.run(running, reload, manager, inherited.held, admin)?
+            }
             Err(failure) => {
-                // What was accepted meanwhile is still answered.
-                running.stopper().drain();
                 drop(running.join());
                 logging.close();
                 return Err(failure);
@@ -146,6 +165,37 @@ impl Service {
         ended.map_err(|error| failed("a worker could not go on", &error))?;
         say("stopped");
         Ok(())
+    }
+}
+
+/// Starts the admin listener and serves; what can not serve gives back what it has.
+fn begin(
+    running: &Running,
+    admin: Option<Admin>,
+    inherited: &mut Inherited,
+    reload: &Reload,
+) -> Result<(Manager, Option<Running>), Failure> {
+    let taking_over = inherited.handed.is_some();
+    let admin = match admin {
+        Some(admin) => admin.start(inherited, &reload.loaded),
+        None => Ok(None),
+    };
+    let admin = admin.inspect_err(|_| give_back(running, taking_over))?;
+    match serve(running, inherited, reload) {
+        Ok(manager) => {
+            for address in admin.iter().flat_map(Running::addresses) {
+                say(&["admin on ", &show_address(address)].concat());
+            }
+            Ok((manager, admin))
+        }
+        Err(failure) => {
+            give_back(running, taking_over);
+            if let Some(admin) = admin {
+                give_back(&admin, taking_over);
+                drop(admin.join());
+            }
+            Err(failure)
+        }
     }
 }
 
@@ -183,16 +233,30 @@ pub fn say(line: &str) {
     drop(io::stderr().write_all(["aureond: ", line, "\n"].concat().as_bytes()));
 }
 
+/// Ends a server that could not be started whole; what was accepted meanwhile is still answered.
+/// The sockets of a process that we were to take over from stay its own.
+fn give_back(running: &Running, taking_over: bool) {
+    let stopper = running.stopper();
+    if taking_over {
+        stopper.hand_over();
+    } else {
+        stopper.drain();
+    }
+}
+
+fn show_address(address: &aureon::server::Address) -> String {
+    match address {
+        aureon::server::Address::Ip(ip) => check::url(&Address::Ip(*ip)),
+        other => other.to_string(),
+    }
+}
+
 fn announce(config: &Config, addresses: &[aureon::server::Address]) {
     match &config.root {
         Some(root) => say(&["serving ", &check::absolute(root)].concat()),
         None => say("serving the built-in page; `aureond DIR` serves a directory"),
     }
     for address in addresses {
-        let url = match address {
-            aureon::server::Address::Ip(ip) => check::url(&Address::Ip(*ip)),
-            other => other.to_string(),
-        };
-        say(&["listening on ", &url].concat());
+        say(&["listening on ", &show_address(address)].concat());
     }
 }

@@ -39,6 +39,8 @@ pub struct Config {
     pub gzip: bool,
     /// Whether `nosniff` and a referrer policy are sent with every answer.
     pub security_headers: bool,
+    /// Where the admin listener is: addresses, `auto` or `off`.
+    pub admin: Vec<String>,
     /// Form of the access log: `auto`, `pretty`, `json`, `combined` or `off`.
     pub log: String,
     /// What is logged at least: `error`, `warn` or `info`.
@@ -77,6 +79,7 @@ impl Default for Config {
             spa: false,
             gzip: true,
             security_headers: true,
+            admin: vec!["auto".to_owned()],
             log: "auto".to_owned(),
             log_level: "info".to_owned(),
             log_slow_ms: 1_000,
@@ -199,6 +202,8 @@ pub const SETTINGS: &[Setting] = &[
     "Compress text when no compressed sibling exists" },
     setting! { "security_headers", None, Kind::Bool, Bool, security_headers,
     "Send nosniff and a referrer policy with every answer" },
+    setting! { "admin", None, Kind::List, List, admin,
+    "Status and metrics: unix:/PATH, IP:PORT, auto, off" },
     setting! { "log", None, Kind::Choice(&["auto", "pretty", "json", "combined", "off"]),
     Text, log,
     "Form of the log; auto is pretty on a terminal" },

@@ -5,7 +5,6 @@
 //! process, and nothing here needs a lock.
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
@@ -13,6 +12,7 @@ use aureon::server::Running;
 use aureon::sys::signal::{Signal, Signals};
 
 use crate::life::{Life, Stop};
+use crate::queue::{Receiver, Sender, queue};
 use crate::reload::Reload;
 use crate::service::{Failure, failed};
 use crate::systemd::Manager;
@@ -30,12 +30,23 @@ const STACK_BYTES: usize = 64 * 1024;
 pub enum Order {
     /// A signal came.
     Signal(Signal),
-    /// Read the configuration again, and answer.
-    Reload(SyncSender<Reply>),
+    /// Somebody waits for what comes of this.
+    Ask(Ask, Sender<Reply>),
     /// The process that is to take over says something.
     Successor(Said),
     /// Every worker has ended, as it should or by an error.
     Ended(io::Result<()>),
+}
+
+/// What a person or a program asks a running service for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Read the configuration again.
+    Reload,
+    /// Hand over to a new process.
+    Upgrade,
+    /// Tell the configuration in force, as JSON in one line.
+    Config,
 }
 
 /// What came of an order: a line for each thing that changed, or for each reason why not.
@@ -44,14 +55,14 @@ pub type Reply = Result<Vec<String>, Vec<String>>;
 /// Sends orders from any thread.
 #[derive(Clone, Debug)]
 pub struct Control {
-    orders: SyncSender<Order>,
+    orders: Sender<Order>,
 }
 
 impl Control {
     /// Gives an order. When the service has ended already there is nobody to obey, which is
     /// what the one who gives orders wanted or cannot change.
     pub fn send(&self, order: Order) {
-        drop(self.orders.send(order));
+        let _ = self.orders.send(order);
     }
 }
 
@@ -69,7 +80,7 @@ impl Supervisor {
     ///
     /// The process catches them already, or has no thread or descriptor left.
     pub fn new() -> Result<Supervisor, Failure> {
-        let (sender, orders) = sync_channel(ORDERS_MAX);
+        let (sender, orders) = queue(ORDERS_MAX);
         let control = Control { orders: sender };
         let mut signals =
             Signals::catch().map_err(|error| failed("cannot catch signals", &error))?;
@@ -89,7 +100,7 @@ impl Supervisor {
     }
 
     /// Obeys until every worker has ended; gives how they ended. `held` says that a service
-    /// manager keeps the sockets.
+    /// manager keeps the sockets. The admin listener ends last.
     ///
     /// # Errors
     ///
@@ -100,6 +111,7 @@ impl Supervisor {
         reload: Reload,
         manager: Manager,
         held: bool,
+        admin: Option<Running>,
     ) -> Result<io::Result<()>, Failure> {
         let mut life = Life {
             stopper: running.stopper(),
@@ -109,20 +121,26 @@ impl Supervisor {
             manager,
             held,
             upgrade: None,
+            asked: None,
+            admin: admin.as_ref().map(Running::stopper),
             stop: Stop::No,
         };
         let told = self.control.clone();
         spawn("join", move || told.send(Order::Ended(running.join())))?;
         loop {
             match self.next(life.next_due()) {
-                Some(Order::Signal(Signal::Hangup)) => life.reload(None),
+                Some(Order::Signal(Signal::Hangup)) => drop(life.reload()),
                 Some(Order::Signal(Signal::User1)) => life.reopen(),
-                Some(Order::Signal(Signal::User2)) => life.upgrade(),
+                Some(Order::Signal(Signal::User2)) => life.upgrade(None),
                 Some(Order::Signal(signal)) => life.stop(signal),
-                Some(Order::Reload(reply)) => life.reload(Some(&reply)),
+                Some(Order::Ask(ask, reply)) => life.answer(ask, reply),
                 Some(Order::Successor(said)) => life.on_successor(said),
                 Some(Order::Ended(result)) => {
                     life.end();
+                    if let Some(admin) = admin {
+                        admin.stopper().drain();
+                        return Ok(result.and(admin.join()));
+                    }
                     return Ok(result);
                 }
                 None => life.on_due(Instant::now()),
@@ -133,11 +151,7 @@ impl Supervisor {
     /// The next order; `None` when the time has come.
     fn next(&self, due: Option<Instant>) -> Option<Order> {
         // A sender lives in `self`, so that there is always one.
-        let Some(due) = due else {
-            return self.orders.recv().ok();
-        };
-        let left = due.saturating_duration_since(Instant::now());
-        self.orders.recv_timeout(left).ok()
+        self.orders.receive(due)
     }
 }
 

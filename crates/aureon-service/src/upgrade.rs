@@ -61,18 +61,27 @@ impl Upgrade {
     /// # Errors
     ///
     /// The program can not be started, or the machine has nothing left.
-    pub fn start(stopper: &Stopper, held: bool, control: &Control) -> io::Result<Upgrade> {
+    pub fn start(
+        stopper: &Stopper,
+        admin: Option<&Stopper>,
+        held: bool,
+        control: &Control,
+    ) -> io::Result<Upgrade> {
         let listeners = stopper.listeners_to_inherit()?;
+        let admin = match admin {
+            Some(admin) => admin.listeners_to_inherit()?,
+            None => Vec::new(),
+        };
         let (pair, theirs) = UnixStream::pair()?;
         let theirs = socket::inheritable(&OwnedFd::from(theirs))?;
-        let handed = write_handed(&theirs, &listeners, held);
+        let handed = write_handed(&theirs, &listeners, &admin, held);
         let is_own =
             |name: &OsStr| name == VARIABLE || OWN_VARIABLES.iter().any(|own| name == *own);
         let environment = env::vars_os()
             .filter(|(name, _)| !is_own(name))
             .chain([(VARIABLE.into(), handed.into())]);
         let child = process::start(&program()?, env::args_os(), environment)?;
-        drop((theirs, listeners));
+        drop((theirs, listeners, admin));
         let (mut reader, told) = (pair.try_clone()?, control.clone());
         spawn("upgrade", move || {
             let mut byte = [0];
@@ -128,12 +137,19 @@ fn program() -> io::Result<std::path::PathBuf> {
     }
 }
 
-/// `PAIR;KIND;LISTENER,LISTENER`.
-fn write_handed(pair: &OwnedFd, listeners: &[OwnedFd], held: bool) -> String {
+/// `PAIR;KIND;LISTENER,LISTENER;ADMIN,ADMIN`.
+fn write_handed(pair: &OwnedFd, listeners: &[OwnedFd], admin: &[OwnedFd], held: bool) -> String {
     let digits = |fd: &OwnedFd| show_digits(u64::try_from(fd.as_raw_fd()).unwrap_or(0));
-    let numbers: Vec<String> = listeners.iter().map(digits).collect();
+    let numbers = |all: &[OwnedFd]| all.iter().map(digits).collect::<Vec<String>>().join(",");
     let kind = if held { ";held;" } else { ";own;" };
-    [&digits(pair), kind, &numbers.join(",")].concat()
+    [
+        &digits(pair),
+        kind,
+        &numbers(listeners),
+        ";",
+        &numbers(admin),
+    ]
+    .concat()
 }
 
 /// The new side: what the old process left.
@@ -141,6 +157,8 @@ fn write_handed(pair: &OwnedFd, listeners: &[OwnedFd], held: bool) -> String {
 pub struct Handed {
     /// The listeners' numbers.
     pub listeners: Vec<u32>,
+    /// Those of the admin listener.
+    pub admin: Vec<u32>,
     /// They belong to a service manager rather than to the old process.
     pub held: bool,
     pair: UnixStream,
@@ -158,14 +176,18 @@ impl Handed {
         };
         let wrong = || io::Error::other([VARIABLE, " makes no sense"].concat());
         let text = text.into_string().map_err(|_| wrong())?;
-        let mut parts = text.splitn(3, ';');
+        let mut parts = text.splitn(4, ';');
         let mut part = || parts.next().ok_or_else(wrong);
         let number = |digits: &str| digits.parse::<u32>().map_err(|_| wrong());
         let pair = number(part()?)?;
         let held = part()? == "held";
-        let listeners = part()?.split(',').map(number).collect::<Result<_, _>>()?;
+        let numbers = |list: &str| {
+            let words = list.split(',').filter(|word| !word.is_empty());
+            words.map(number).collect::<Result<Vec<u32>, _>>()
+        };
         Ok(Some(Handed {
-            listeners,
+            listeners: numbers(part()?)?,
+            admin: numbers(part()?)?,
             held,
             pair: UnixStream::from(socket::take_inherited(pair)?),
         }))

@@ -70,6 +70,8 @@ struct Bound {
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     bound: Vec<Bound>,
+    /// Permissions of the Unix sockets that are bound from now on.
+    pub(super) unix_mode: Option<u32>,
 }
 
 /// What the workers get, and what stays with the server.
@@ -100,7 +102,7 @@ impl Listeners {
         };
         if let Some(path) = text.strip_prefix("unix:") {
             let path = PathBuf::from(path);
-            let fd = socket::listen_unix(&path, backlog).map_err(fail)?;
+            let fd = socket::listen_unix(&path, backlog, self.unix_mode).map_err(fail)?;
             self.push(Address::Unix(path), fd, true, true);
             return Ok(());
         }

@@ -122,6 +122,14 @@ impl Server {
         self
     }
 
+    /// Sets the permissions of the Unix sockets that are listened on from now on: `0o600` for the
+    /// owner alone. Without it they are what the process's umask leaves.
+    #[must_use]
+    pub fn unix_mode(mut self, mode: u32) -> Server {
+        self.listeners.unix_mode = Some(mode);
+        self
+    }
+
     /// Listens on an address: `127.0.0.1:8080`, `[::]:8080`, or `unix:/path`. May be called
     /// several times.
     ///

@@ -26,6 +26,16 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// Every way.
+    pub const ALL: [Ending; 6] = [
+        Ending::Complete,
+        Ending::PeerGone,
+        Ending::WriteStalled,
+        Ending::SourceFailed,
+        Ending::CutOff,
+        Ending::AnswerLate,
+    ];
+
     /// A stable name for logs.
     pub const fn name(self) -> &'static str {
         match self {

@@ -3,13 +3,13 @@
 //! Addresses go through `std::net`, descriptors are `OwnedFd`, so closing can't be forgotten.
 //! Names are those of the manual pages; each function says what it adds to the bare call.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::PeerAddress;
@@ -135,8 +135,9 @@ fn listen_on(raw: RawFd, backlog: u32) -> io::Result<()> {
 }
 
 /// Listens on a Unix socket. A socket file that nobody listens on any more is replaced; one that
-/// somebody does is `AddrInUse`.
-pub fn listen_unix(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
+/// somebody does is `AddrInUse`. `mode` are the permissions of the file, in force before anybody
+/// can connect; without it they are what the process's umask leaves.
+pub fn listen_unix(path: &Path, backlog: u32, mode: Option<u32>) -> io::Result<OwnedFd> {
     if let Ok(found) = std::fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
             let text = "a file that is no socket is in the way";
@@ -147,10 +148,32 @@ pub fn listen_unix(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
         }
         std::fs::remove_file(path)?;
     }
-    let fd = OwnedFd::from(UnixListener::bind(path)?);
-    prepare(fd.as_raw_fd())?;
-    // std listens with a backlog of its own; listening again changes it.
+    let fd = bind_unix(path)?;
+    if let Some(mode) = mode {
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
     listen_on(fd.as_raw_fd(), backlog)?;
+    Ok(fd)
+}
+
+/// Binds without listening, which std does in one: until then connecting is refused.
+fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
+    let bytes = path.as_os_str().as_bytes();
+    // SAFETY: all zeros is a valid address of this type.
+    let mut address: libc::sockaddr_un = unsafe { mem::zeroed() };
+    // One byte stays zero, which ends the path.
+    if bytes.len() >= address.sun_path.len() || bytes.contains(&0) {
+        let text = "the path is longer than a socket's may be, about 100 bytes, or has a NUL";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    for (to, from) in address.sun_path.iter_mut().zip(bytes) {
+        *to = *from as libc::c_char;
+    }
+    let fd = socket(libc::AF_UNIX)?;
+    let length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // SAFETY: `address` is of `length` bytes and lives across the call.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) })?;
     Ok(fd)
 }
 
@@ -208,7 +231,7 @@ pub fn local_address(fd: &OwnedFd) -> io::Result<Option<SocketAddr>> {
 
 /// The path of a Unix listener, `None` for one without a path or another kind of socket.
 pub fn local_path(fd: &OwnedFd) -> io::Result<Option<PathBuf>> {
-    let listener = UnixListener::from(fd.try_clone()?);
+    let listener = std::os::unix::net::UnixListener::from(fd.try_clone()?);
     match listener.local_addr() {
         Ok(address) => Ok(address.as_pathname().map(Path::to_path_buf)),
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),

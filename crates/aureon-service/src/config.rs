@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::address::{self, Address};
 use crate::document::{self, Entry, Position, Written};
 use crate::problem::{Place, Problem, nearest, order, quote};
+use crate::proxies;
 use crate::settings::{self, Config, SETTINGS};
 use crate::value::{Kind, Value};
 
@@ -155,6 +156,10 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Vec<Problem>> {
     loader.take_environment(&inputs.environment);
     loader.take_flags(&inputs.flags);
     let (addresses, optional) = loader.resolve_addresses();
+    let place = loader.place_of("trusted_proxies");
+    loader
+        .problems
+        .extend(proxies::problems(&loader.config, &place));
     let admin = loader.resolve_admin(&inputs.environment);
     loader.compare_limits();
     if !loader.problems.is_empty() {

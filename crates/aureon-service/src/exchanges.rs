@@ -94,16 +94,16 @@ impl Exchanges {
             stage(exchange.receive_us) << 32 | stage(exchange.send_us),
         );
         set(BYTES, exchange.bytes);
-        let family = match request.peer().address() {
+        let family = match request.client() {
             None => 0,
-            Some(peer) => {
-                let (family, high, low) = match peer.ip() {
+            Some(client) => {
+                let (family, high, low) = match client {
                     IpAddr::V4(ip) => (4, 0, u64::from(ip.to_bits())),
                     IpAddr::V6(ip) => (6, (ip.to_bits() >> 64) as u64, ip.to_bits() as u64),
                 };
                 set(ADDRESS, high);
                 set(ADDRESS + 1, low);
-                family | u64::from(peer.port()) << 16
+                family
             }
         };
         let codes = u64::from(exchange.status.code()) << 48 | (request.method() as u64) << 40;

@@ -50,6 +50,7 @@ pub mod logging;
 pub mod metrics;
 pub mod observer;
 pub mod problem;
+pub mod proxies;
 pub mod queue;
 pub mod ready;
 pub mod reload;

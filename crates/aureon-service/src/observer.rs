@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aureon::app::Peer;
+use aureon::limits::Limit;
 use aureon::server::{Ending, Exchange, Observer};
 
 use crate::exchanges::Exchanges;
@@ -17,15 +18,24 @@ use crate::health;
 use crate::line::{Event, Line};
 use crate::logging::{Level, Logging};
 
-/// Milliseconds between two lines about troubles of the machine.
-const TROUBLE_INTERVAL_MS: u64 = 1_000;
+/// Milliseconds between two lines about what comes in floods.
+const FLOOD_INTERVAL_MS: u64 = 1_000;
 
 /// Writes the access log.
 pub struct LogObserver {
     logging: Logging,
     exchanges: Option<Arc<Exchanges>>,
-    trouble_next_ms: AtomicU64,
-    troubles: AtomicU64,
+    troubles: Flood,
+    limits: Flood,
+}
+
+/// Things of a kind that may come in floods.
+#[derive(Default)]
+struct Flood {
+    /// When the next line may be written.
+    next_ms: AtomicU64,
+    /// Things since the last one.
+    count: AtomicU64,
 }
 
 impl LogObserver {
@@ -35,8 +45,8 @@ impl LogObserver {
         LogObserver {
             logging,
             exchanges,
-            trouble_next_ms: AtomicU64::new(0),
-            troubles: AtomicU64::new(0),
+            troubles: Flood::default(),
+            limits: Flood::default(),
         }
     }
 
@@ -80,8 +90,8 @@ impl Observer for LogObserver {
             status: exchange.status.code(),
             bytes: exchange.bytes,
             duration_us: exchange.duration_us,
-            client: request.peer().address().map(|address| address.ip()),
-            host: request.host().unwrap_or_default().as_bytes(),
+            client: request.client(),
+            host: request.authority().unwrap_or_default().as_bytes(),
             user_agent: request.field("user-agent").unwrap_or_default(),
             referer: request.field("referer").unwrap_or_default(),
             slow,
@@ -120,16 +130,30 @@ impl Observer for LogObserver {
         self.push(worker, &line);
     }
 
+    fn on_limit(&self, worker: usize, peer: Peer, limit: Limit) {
+        let address = peer.address().map(|address| address.ip().to_string());
+        let from = address.unwrap_or_default();
+        self.tell(worker, &self.limits, "warn", &[limit.name(), ": ", &from]);
+    }
+
     fn on_trouble(&self, worker: usize, what: &'static str, error: &io::Error) {
-        self.troubles.fetch_add(1, Ordering::Relaxed);
+        let parts = [what, ": ", &error.to_string()];
+        self.tell(worker, &self.troubles, "error", &parts);
+    }
+}
+
+impl LogObserver {
+    /// One line a second of what comes in floods, with the count that it stands for.
+    fn tell(&self, worker: usize, flood: &Flood, level: &'static str, parts: &[&str]) {
+        flood.count.fetch_add(1, Ordering::Relaxed);
         let now = now_ms();
-        let next = self.trouble_next_ms.load(Ordering::Relaxed);
+        let next = flood.next_ms.load(Ordering::Relaxed);
         let taken = now >= next
-            && self
-                .trouble_next_ms
+            && flood
+                .next_ms
                 .compare_exchange(
                     next,
-                    now + TROUBLE_INTERVAL_MS,
+                    now + FLOOD_INTERVAL_MS,
                     Ordering::Relaxed,
                     Ordering::Relaxed,
                 )
@@ -137,11 +161,11 @@ impl Observer for LogObserver {
         if !taken {
             return;
         }
-        let message = [what, ": ", &error.to_string()].concat();
-        let count = ("times", self.troubles.swap(0, Ordering::Relaxed));
+        let message = parts.concat();
+        let count = ("times", flood.count.swap(0, Ordering::Relaxed));
         let event = Event {
             unix_ms: now,
-            level: "error",
+            level,
             message: &message,
             count,
         };

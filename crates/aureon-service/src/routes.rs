@@ -14,7 +14,7 @@ use crate::health::Health;
 use crate::problem::Exit;
 use crate::service::{Failure, failed};
 use crate::settings::Config;
-use crate::{api, check, site};
+use crate::{api, check, proxies, site};
 
 /// What outlives a reload.
 #[derive(Clone, Debug)]
@@ -44,6 +44,7 @@ fn with_own_routes(
     config: &Config,
     lasting: &Lasting,
 ) -> Result<Router, Failure> {
+    router.trust(proxies::trust(config)?);
     router.with(RequestIds::new());
     if config.security_headers {
         let mut headers = SecurityHeaders::new();

@@ -39,6 +39,14 @@ pub struct Config {
     pub gzip: bool,
     /// Whether `nosniff` and a referrer policy are sent with every answer.
     pub security_headers: bool,
+    /// Peers whose word about their clients is believed: networks, `loopback`, `private`, `unix`.
+    pub trusted_proxies: Vec<String>,
+    /// The field in which those name the client: `x-forwarded-for` or `forwarded`.
+    pub client_address_from: String,
+    /// The content delivery network in front: `none` or `cloudflare`.
+    pub behind: String,
+    /// File of that network's ranges; none is the list in the program.
+    pub cloudflare_ranges: String,
     /// Where the admin listener is: addresses, `auto` or `off`.
     pub admin: Vec<String>,
     /// Form of the access log: `auto`, `pretty`, `json`, `combined` or `off`.
@@ -79,6 +87,10 @@ impl Default for Config {
             spa: false,
             gzip: true,
             security_headers: true,
+            trusted_proxies: Vec::new(),
+            client_address_from: "x-forwarded-for".to_owned(),
+            behind: "none".to_owned(),
+            cloudflare_ranges: String::new(),
             admin: vec!["auto".to_owned()],
             log: "auto".to_owned(),
             log_level: "info".to_owned(),
@@ -202,6 +214,15 @@ pub const SETTINGS: &[Setting] = &[
     "Compress text when no compressed sibling exists" },
     setting! { "security_headers", None, Kind::Bool, Bool, security_headers,
     "Send nosniff and a referrer policy with every answer" },
+    setting! { "trusted_proxies", None, Kind::List, List, trusted_proxies,
+    "Whose X-Forwarded-For is believed: networks, loopback" },
+    setting! { "client_address_from", None, Kind::Choice(&["x-forwarded-for", "forwarded"]), Text,
+    client_address_from,
+    "The field in which those name the client" },
+    setting! { "behind", None, Kind::Choice(&["none", "cloudflare"]), Text, behind,
+    "The network in front, whose own field is believed" },
+    setting! { "cloudflare_ranges", None, Kind::Path, Text, cloudflare_ranges,
+    "File of its addresses; the program has a list" },
     setting! { "admin", None, Kind::List, List, admin,
     "Status and metrics: unix:/PATH, IP:PORT, auto, off" },
     setting! { "log", None, Kind::Choice(&["auto", "pretty", "json", "combined", "off"]),
@@ -263,6 +284,9 @@ pub const SETTINGS: &[Setting] = &[
     setting! { "connections_max", None, Kind::Count(1, 1_000_000), Number,
     limits.connections_max,
     "Connections of the whole server" },
+    setting! { "connections_per_address_max", None, Kind::Count(1, 1_000_000), Number,
+    limits.connections_per_address_max,
+    "Connections of one client address; loopback is free" },
     setting! { "requests_per_connection_max", None, Kind::Count(1, 1_000_000_000), Number,
     limits.requests_per_connection_max,
     "Requests before a connection is closed" },

@@ -41,6 +41,10 @@ pub struct Limits {
     pub discard_bytes_max: u64,
     /// Connections of the whole server. 16,384. nginx has 512 a worker, HAProxy 1,024 and up.
     pub connections_max: usize,
+    /// Connections of one client address over all workers, and requests under way of one client
+    /// behind a trusted proxy; of IPv6 a /64 counts as one. 256: a browser has 6, a large office
+    /// behind one address a hundred. HAProxy's examples have 10 to 100. Loopback is exempt.
+    pub connections_per_address_max: usize,
     /// Requests on one connection, then `Connection: close`. 100,000; nginx has 1,000. It only
     /// bounds what a leak per connection could cost.
     pub requests_per_connection_max: u32,
@@ -74,6 +78,7 @@ impl Limits {
         linger_timeout_ms: 2_000,
         discard_bytes_max: 256 * 1024,
         connections_max: 16_384,
+        connections_per_address_max: 256,
         requests_per_connection_max: 100_000,
         output_bytes_max: 256 * 1024,
         drain_timeout_ms: 30_000,
@@ -118,6 +123,8 @@ pub enum Limit {
     DiscardBytesMax,
     /// A worker stopped accepting because it holds its share.
     ConnectionsMax,
+    /// A connection or request too many of one client address.
+    ConnectionsPerAddressMax,
     /// A connection closed after so many requests.
     RequestsPerConnectionMax,
     /// Reading paused because too many answers wait to be taken.
@@ -130,7 +137,7 @@ pub enum Limit {
 
 impl Limit {
     /// Every one, in the order of their declaration.
-    pub const ALL: [Limit; 17] = [
+    pub const ALL: [Limit; 18] = [
         Limit::HeadBytesMax,
         Limit::HeadFieldsMax,
         Limit::TargetBytesMax,
@@ -144,6 +151,7 @@ impl Limit {
         Limit::LingerTimeout,
         Limit::DiscardBytesMax,
         Limit::ConnectionsMax,
+        Limit::ConnectionsPerAddressMax,
         Limit::RequestsPerConnectionMax,
         Limit::OutputBytesMax,
         Limit::DrainTimeout,
@@ -166,6 +174,7 @@ impl Limit {
             Limit::LingerTimeout => "linger_timeout",
             Limit::DiscardBytesMax => "discard_bytes_max",
             Limit::ConnectionsMax => "connections_max",
+            Limit::ConnectionsPerAddressMax => "connections_per_address_max",
             Limit::RequestsPerConnectionMax => "requests_per_connection_max",
             Limit::OutputBytesMax => "output_bytes_max",
             Limit::DrainTimeout => "drain_timeout",
@@ -173,6 +182,9 @@ impl Limit {
         }
     }
 }
+
+/// Locks among which client addresses are shared out. 16: two workers seldom meet.
+pub const PEER_SHARDS: usize = 16;
 
 /// Series of the duration histogram that a worker has room for, at least and at most; between
 /// them eight for each route. 256 and 4,096: 140 bytes each, but only for those that occur.

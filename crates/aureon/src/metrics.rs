@@ -228,6 +228,7 @@ fn limit_of(error: Error) -> Option<Limit> {
         Error::ChunkExtensionsTooLarge => Limit::ChunkExtensionBytesMax,
         Error::HeadTimeout => Limit::HeadTimeout,
         Error::BodyTimeout => Limit::BodyTimeout,
+        Error::RequestsTooMany => Limit::ConnectionsPerAddressMax,
         _ => return None,
     })
 }

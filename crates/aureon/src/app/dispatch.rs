@@ -12,6 +12,7 @@ use super::captures::{Match, RouteInfo, States};
 use super::fields::prepare_fields;
 use super::request::Bound;
 use super::table::Table;
+use super::trust::Trust;
 use super::{BodyReader, Fault, Middleware, Mount, Pipe, Request, Response};
 use crate::http::{Head, Method, Status};
 use crate::limits::Limits;
@@ -78,6 +79,7 @@ pub(super) struct Parts {
     pub(super) entries: Vec<Entry>,
     pub(super) chain: Chain,
     pub(super) states: States,
+    pub(super) trust: Trust,
     pub(super) fallback: Option<Handler>,
     /// Methods that some path answers.
     pub(super) known: [bool; Method::ALL.len()],
@@ -90,6 +92,7 @@ impl Default for Parts {
             entries: Vec::new(),
             chain: Arc::from([]),
             states: States::default(),
+            trust: Trust::new(),
             fallback: None,
             known: [false; Method::ALL.len()],
         }
@@ -138,6 +141,7 @@ pub struct App {
     entries: Vec<Entry>,
     endpoints: Vec<Endpoint>,
     states: Arc<States>,
+    trust: Arc<Trust>,
     not_found: u32,
     path_invalid: u32,
     /// Answers `OPTIONS *`.
@@ -169,6 +173,7 @@ impl App {
             entries: parts.entries,
             endpoints: parts.endpoints,
             states: Arc::new(parts.states),
+            trust: Arc::new(parts.trust),
             not_found,
             path_invalid,
             asterisk,
@@ -230,6 +235,12 @@ impl App {
     fn endpoint(&self, found: &Match) -> &Endpoint {
         let last = self.endpoints.len() - 1;
         &self.endpoints[(found.endpoint as usize).min(last)]
+    }
+
+    /// Whose word about clients is believed.
+    #[inline]
+    pub fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// Where the handler runs.
@@ -305,6 +316,7 @@ impl App {
             found,
             info: &endpoint.info,
             states: &self.states,
+            trust: &self.trust,
         });
         endpoint
     }

@@ -31,6 +31,7 @@ mod response;
 mod router;
 mod security_headers;
 mod table;
+mod trust;
 mod urlencoded;
 
 pub use body::{Body, FileRange, Part, Producer, run_producer};
@@ -55,4 +56,5 @@ pub use request_id::{RequestId, RequestIds};
 pub use response::Response;
 pub use router::{Mount, RouteError, RouteErrors, Router};
 pub use security_headers::SecurityHeaders;
+pub use trust::{NamedBy, Network, Trust};
 pub use urlencoded::{Form, Pairs};

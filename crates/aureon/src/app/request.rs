@@ -6,11 +6,12 @@
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, OnceCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::captures::{Match, RouteInfo, States};
+use super::trust::Trust;
 use super::urlencoded::parse_value;
 use super::{Error, RequestId};
 use crate::http::{Head, HeadOwned, Method, Status, Version};
@@ -52,6 +53,7 @@ pub(super) struct Bound<'a> {
     pub(super) found: &'a Match,
     pub(super) info: &'a Arc<RouteInfo>,
     pub(super) states: &'a Arc<States>,
+    pub(super) trust: &'a Arc<Trust>,
 }
 
 /// What happened to a request on its way.
@@ -219,6 +221,37 @@ impl<'a> Request<'a> {
         &self.peer
     }
 
+    /// The client's address: the peer's, or what a trusted proxy says (see
+    /// [`Router::trust`](super::Router::trust)). `None` on a Unix socket without such a proxy.
+    pub fn client(&self) -> Option<IpAddr> {
+        match self.bound.get() {
+            Some(bound) => bound.trust.client(&self.head, &self.peer),
+            None => self
+                .peer
+                .address()
+                .map(|address| address.ip().to_canonical()),
+        }
+    }
+
+    /// Whether the peer is a trusted proxy.
+    pub fn is_proxied(&self) -> bool {
+        let trusts = |bound: Bound<'_>| bound.trust.trusts(&self.peer);
+        self.bound.get().is_some_and(trusts)
+    }
+
+    /// Whether the client spoke HTTPS with the trusted proxy before us.
+    pub fn is_https(&self) -> bool {
+        let https = |bound: Bound<'_>| bound.trust.is_https(&self.head, &self.peer);
+        self.bound.get().is_some_and(https)
+    }
+
+    /// The host and port that the client asked for: what a trusted proxy says, else
+    /// [`Request::host`].
+    pub fn authority(&self) -> Option<&'a str> {
+        let told = |bound: Bound<'a>| bound.trust.host(&self.head, &self.peer);
+        self.bound.get().and_then(told).or_else(|| self.host())
+    }
+
     /// The request's id, when something gave it one.
     pub fn id(&self) -> Option<&str> {
         self.notes().id.get().map(RequestId::as_str)
@@ -269,6 +302,7 @@ impl<'a> Request<'a> {
                 found: bound.found.clone(),
                 info: Arc::clone(bound.info),
                 states: Arc::clone(bound.states),
+                trust: Arc::clone(bound.trust),
             }),
             notes: Notes {
                 id,
@@ -292,6 +326,7 @@ struct BoundOwned {
     found: Match,
     info: Arc<RouteInfo>,
     states: Arc<States>,
+    trust: Arc<Trust>,
 }
 
 impl RequestOwned {
@@ -306,6 +341,7 @@ impl RequestOwned {
                 found: &bound.found,
                 info: &bound.info,
                 states: &bound.states,
+                trust: &bound.trust,
             })),
             notes: Holder::Lent(&self.notes),
         }

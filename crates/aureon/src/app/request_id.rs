@@ -110,7 +110,8 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    /// Makes an id for each request, whatever the client says.
+    /// Makes an id for each request, or takes over a well-formed `X-Request-Id` of a trusted proxy
+    /// (see [`Router::trust`](super::Router::trust)).
     pub fn new() -> RequestIds {
         RequestIds::default()
     }
@@ -127,7 +128,8 @@ impl RequestIds {
 impl Middleware for RequestIds {
     fn before(&self, request: &Request<'_>) -> Option<Response> {
         let given = || request.field("x-request-id").and_then(RequestId::parse);
-        let id = self.trusted.then(given).flatten().unwrap_or_else(|| {
+        let believed = self.trusted || request.is_proxied();
+        let id = believed.then(given).flatten().unwrap_or_else(|| {
             // A clock before 1970 gives ids of 1970.
             let since = SystemTime::now()
                 .duration_since(UNIX_EPOCH)

@@ -11,6 +11,7 @@ use super::captures::{RouteInfo, States};
 use super::dispatch::{Action, App, BodyRules, Endpoint, Entry, Handler, Parts, Work};
 use super::pattern::Pattern;
 use super::table::Table;
+use super::trust::Trust;
 use super::{BodyReader, IntoResponse, Middleware, Request, Response};
 use crate::http::Method;
 
@@ -139,6 +140,7 @@ pub struct Router {
     body_rules: Vec<BodyRule>,
     middleware: Vec<Arc<dyn Middleware>>,
     states: States,
+    trust: Trust,
     fallback: Option<(Handler, &'static Location<'static>)>,
 }
 
@@ -323,6 +325,13 @@ impl Router {
         self
     }
 
+    /// Sets whose word about the client is believed: see [`Request::client`]. That of a nested
+    /// router does not count.
+    pub fn trust(&mut self, trust: Trust) -> &mut Router {
+        self.trust = trust;
+        self
+    }
+
     /// Shares a value with every handler; [`Request::state`] finds it by its type. A second
     /// value of the same type takes the place of the first.
     pub fn state<T: Send + Sync + 'static>(&mut self, value: T) -> &mut Router {
@@ -365,6 +374,7 @@ impl Router {
     pub fn build(self) -> Result<App, RouteErrors> {
         let mut draft = Draft::default();
         draft.parts.states = self.states;
+        draft.parts.trust = self.trust;
         draft.parts.chain = self.middleware.into();
         draft.parts.fallback = self.fallback.map(|(handler, _)| handler);
         let mut table = Table::new();

@@ -78,11 +78,13 @@ pub enum Error {
     HeadTimeout,
     /// The body came slower than `body_rate_min`.
     BodyTimeout,
+    /// A client behind a trusted proxy has `connections_per_address_max` requests under way.
+    RequestsTooMany,
 }
 
 impl Error {
     /// Every error, in the order of their declaration.
-    pub const ALL: [Error; 33] = [
+    pub const ALL: [Error; 34] = [
         Error::Method,
         Error::MethodUnknown,
         Error::MethodConnect,
@@ -116,6 +118,7 @@ impl Error {
         Error::LengthRequired,
         Error::HeadTimeout,
         Error::BodyTimeout,
+        Error::RequestsTooMany,
     ];
 
     /// The status that answers this error.
@@ -133,6 +136,7 @@ impl Error {
             Error::BodyTooLarge => Status::CONTENT_TOO_LARGE,
             Error::LengthRequired => Status::LENGTH_REQUIRED,
             Error::HeadTimeout | Error::BodyTimeout => Status::REQUEST_TIMEOUT,
+            Error::RequestsTooMany => Status::TOO_MANY_REQUESTS,
             _ => Status::BAD_REQUEST,
         }
     }
@@ -173,6 +177,7 @@ impl Error {
             Error::LengthRequired => "LengthRequired",
             Error::HeadTimeout => "HeadTimeout",
             Error::BodyTimeout => "BodyTimeout",
+            Error::RequestsTooMany => "RequestsTooMany",
         }
     }
 }

@@ -197,7 +197,10 @@ impl<'a> Head<'a> {
     }
 
     /// Every value of a field, in the order sent.
-    pub fn field_all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    pub fn field_all<'n>(
+        &self,
+        name: &'n str,
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a, 'n> {
         let bytes = self.bytes;
         self.spans
             .iter()

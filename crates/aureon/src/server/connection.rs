@@ -5,6 +5,7 @@
 //! moves any of them.
 
 use super::exchange::Lent;
+use super::peers::Ticket;
 use crate::app::{
     Fault, FileRange, LaterSlot, Match, Part, Peer, PipeReader, PipeWriter, RequestOwned,
 };
@@ -65,6 +66,10 @@ pub(super) struct Connection {
     pub(super) began_us: u64,
     /// The state it is counted in.
     pub(super) counted: State,
+    /// The peer is a proxy of one's own: its clients are counted, not itself.
+    pub(super) proxied: bool,
+    /// Its place among those of its address, or of the client behind the proxy.
+    pub(super) ticket: Option<Ticket>,
 }
 
 impl Connection {
@@ -84,6 +89,8 @@ impl Connection {
             phase_bytes: 0,
             began_us: 0,
             counted: State::Idle,
+            proxied: false,
+            ticket: None,
         }
     }
 

@@ -8,6 +8,7 @@
 use super::connection::{Connection, Memory, Phase, Suspended, Tail};
 use super::mailbox::{Letter, Mailbox};
 use super::observe::{Ending, Observer};
+use super::peers::Peers;
 use super::pool::Pool;
 use super::report::{Outcome, Times};
 use crate::app::{
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pool: Pool,
+    pub(super) peers: Arc<Peers>,
 }
 
 /// Counted twice: a request borrows the application while the desk is changed, and the outer
@@ -49,6 +51,7 @@ impl Shared {
             observer: self.observer.clone(),
             metrics: Arc::clone(&self.metrics),
             pool: self.pool.clone(),
+            peers: Arc::clone(&self.peers),
         }
     }
 }
@@ -159,6 +162,24 @@ impl<D: Driver> Desk<D> {
         if self.draining {
             connection.session.close_after();
         }
+        if connection.proxied && !self.admit_client(connection, &head) {
+            return 0;
+        }
+        let consumed = self.begin_admitted(connection, key, head, rest);
+        if connection.proxied && connection.exchange.is_none() {
+            connection.ticket = None;
+        }
+        consumed
+    }
+
+    #[inline]
+    fn begin_admitted(
+        &mut self,
+        connection: &mut Connection,
+        key: u64,
+        head: Head<'_>,
+        rest: &[u8],
+    ) -> usize {
         let matched = self.shared.app.find(&head);
         if self.shared.app.length_required(&matched)
             && head.content_length().is_none()

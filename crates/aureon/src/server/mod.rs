@@ -4,8 +4,9 @@
 //! In reading order: this file starts and stops; `worker` is the loop; `connection` what it
 //! holds for each socket; `exchange` takes one request to its answer; `deliver` sends; `timer`
 //! keeps deadlines; `pool` and `mailbox` are for handlers that may block; `orders` says what the
-//! workers are told; `sandbox` which files they may open; `report` counts and tells, `observe` is
-//! who is told, `meter` reads the counts.
+//! workers are told; `sandbox` which files they may open; `peers` counts
+//! each client's connections; `report` counts and tells, `observe` is who is told, `meter` reads
+//! the counts.
 
 mod connection;
 mod deliver;
@@ -15,6 +16,7 @@ mod mailbox;
 mod meter;
 mod observe;
 mod orders;
+mod peers;
 mod pool;
 mod report;
 mod sandbox;
@@ -38,6 +40,7 @@ use crate::sys::epoll::{Epoll, EventFd};
 use exchange::Shared;
 use listen::Listeners;
 use orders::Orders;
+use peers::Peers;
 use pool::Pool;
 use std::io;
 use std::sync::Arc;
@@ -200,6 +203,7 @@ impl Server {
             observer: self.observer,
             metrics,
             pool,
+            peers: Arc::new(Peers::new()),
         });
         let orders = Arc::new(Orders::new(shared, workers));
         let shares = self.listeners.for_workers(workers, limits.backlog)?;

@@ -6,6 +6,7 @@
 
 use crate::app::{Fault, Peer, Request};
 use crate::http::{Error, Status};
+use crate::limits::Limit;
 use std::io;
 
 /// How an exchange ended.
@@ -89,6 +90,11 @@ pub trait Observer: Send + Sync + 'static {
     /// A request broke the protocol or a limit and was refused.
     fn on_refusal(&self, worker: usize, peer: Peer, error: Error) {
         let _ = (worker, peer, error);
+    }
+
+    /// A connection was closed unread because a limit was reached.
+    fn on_limit(&self, worker: usize, peer: Peer, limit: Limit) {
+        let _ = (worker, peer, limit);
     }
 
     /// The machine failed us; the server goes on. `what` names the operation.

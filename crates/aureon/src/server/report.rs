@@ -89,6 +89,10 @@ impl<D: Driver> Desk<D> {
             self.block.leave(connection.counted);
             self.block.enter(state);
             connection.counted = state;
+            if connection.proxied && !state.is_active() {
+                // The client behind the proxy has his answer.
+                connection.ticket = None;
+            }
         }
     }
 }

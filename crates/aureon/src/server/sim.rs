@@ -7,6 +7,7 @@ use super::exchange::Shared;
 use super::meter::Meter;
 use super::observe::Observer;
 use super::orders::{DRAIN, HALT, Orders};
+use super::peers::Peers;
 use super::pool::Pool;
 use super::worker::Worker;
 use crate::app::App;
@@ -44,6 +45,7 @@ impl Simulation {
         let pool = Pool::new(limits.pool_threads_max, limits.pool_queue_max);
         let meter = Meter::new(Arc::clone(&metrics), pool.clone());
         let shared = Arc::new(Shared {
+            peers: Arc::new(Peers::new()),
             app,
             limits,
             observer: observer.map(Arc::from),

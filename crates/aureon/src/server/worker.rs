@@ -45,6 +45,8 @@ pub(crate) struct Worker<D: Driver> {
     /// Accepting is paused: at this time it is tried again.
     accept_retry_ms: Option<u64>,
     accept_full: bool,
+    /// Since the last connection that was accepted.
+    accept_failing: bool,
     /// Accepting was paused from outside.
     accept_held: bool,
     drain: Option<Drain>,
@@ -75,6 +77,7 @@ impl<D: Driver> Worker<D> {
             workers,
             accept_retry_ms: None,
             accept_full: false,
+            accept_failing: false,
             accept_held: false,
             drain: None,
         }
@@ -175,8 +178,15 @@ impl<D: Driver> Worker<D> {
         if let Some(drain) = &mut self.drain {
             drain.accepted = true;
         }
-        let connection = self.connections.open(id, peer);
+        self.accept_failing = false;
         self.desk.block.accepted.add(1);
+        let connection = self.connections.open(id, peer);
+        if !self.desk.admit(connection) {
+            // By a reset: nothing of it stays, neither here nor in the kernel.
+            self.desk.block.closed.add(1);
+            self.connections.close(id);
+            return self.desk.driver.close(id, true);
+        }
         self.desk.block.enter(connection.counted);
         self.desk.enter(connection, Phase::Head);
         self.wheel.set(id.0, connection.deadline_ms);
@@ -190,7 +200,8 @@ impl<D: Driver> Worker<D> {
 
     /// No descriptor or no memory: nothing is accepted for a moment, what is open is served.
     fn on_accept_failed(&mut self, error: &io::Error) {
-        if let (None, Some(observer)) = (self.accept_retry_ms, &self.desk.shared.observer) {
+        let first = !std::mem::replace(&mut self.accept_failing, true);
+        if let (true, Some(observer)) = (first, &self.desk.shared.observer) {
             observer.on_trouble(self.desk.worker, "accept", error);
         }
         self.desk.driver.accept_pause();

@@ -83,6 +83,8 @@ pub struct Epoll {
     events_len: usize,
     events_at: usize,
     accepts_left: usize,
+    /// A descriptor to give up when there is none left: see `shed`.
+    reserve: Option<OwnedFd>,
     ready: VecDeque<Ready>,
     /// Ready work of this turn; what is added meanwhile waits for the next.
     ready_left: usize,
@@ -116,6 +118,7 @@ impl Epoll {
             events_len: 0,
             events_at: 0,
             accepts_left: 0,
+            reserve: None,
             ready: VecDeque::new(),
             ready_left: 0,
             fresh: None,
@@ -126,6 +129,7 @@ impl Epoll {
         };
         let waker = driver.waker.fd.as_raw_fd();
         driver.control(libc::EPOLL_CTL_ADD, waker, libc::EPOLLIN as u32, WAKER)?;
+        driver.reserve = driver.waker.fd.try_clone().ok();
         driver.read_clock();
         driver.listen(true)?;
         Ok(driver)
@@ -196,6 +200,7 @@ impl Epoll {
             Err(error) => match error.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                     self.accepts_left = 0;
+                    self.shed(listener);
                     Some(Completion::AcceptFailed(error))
                 }
                 // accept(2): errors of the network that are already pending on the new socket
@@ -203,6 +208,27 @@ impl Epoll {
                 _ => None,
             },
         }
+    }
+
+    /// No descriptor is left: tells those who wait to be accepted, by a reset, rather than let
+    /// them wait for a time-out. Each is accepted on the descriptor that was kept for this.
+    fn shed(&mut self, listener: usize) {
+        let Some(fd) = self.listeners.get(listener).map(AsRawFd::as_raw_fd) else {
+            return;
+        };
+        for _ in 0..ACCEPTS_PER_TURN {
+            self.reserve = None;
+            match socket::accept(fd) {
+                Ok((shed, _)) => {
+                    socket::reset_on_close(shed.as_raw_fd());
+                    drop(shed);
+                    self.reserve = self.waker.fd.try_clone().ok();
+                }
+                Err(_) => break,
+            }
+        }
+        // Another thread may have taken it meanwhile; then the next shedding does without.
+        self.reserve = self.waker.fd.try_clone().ok();
     }
 
     fn insert(&mut self, fd: OwnedFd) -> SocketId {

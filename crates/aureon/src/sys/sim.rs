@@ -66,6 +66,7 @@ pub struct Faults {
 /// A client of the simulated server.
 #[derive(Debug)]
 pub struct Client {
+    peer: PeerAddress,
     socket: Option<SocketId>,
     to_server: VecDeque<u8>,
     /// Everything the server has sent.
@@ -136,9 +137,15 @@ impl World {
 
     /// A new client connects; gives its number. It takes any number of bytes until told less.
     pub fn connect(&self) -> usize {
+        self.connect_from(PeerAddress::Memory)
+    }
+
+    /// The same for one with an address.
+    pub fn connect_from(&self, peer: PeerAddress) -> usize {
         let mut state = self.0.borrow_mut();
         let closed = !state.listening;
         state.clients.push(Client {
+            peer,
             socket: None,
             to_server: VecDeque::new(),
             received: Vec::new(),
@@ -259,7 +266,7 @@ impl State {
         self.clients[client].socket = Some(id);
         Some(Completion::Accepted {
             id,
-            peer: PeerAddress::Memory,
+            peer: self.clients[client].peer,
             listener: 0,
         })
     }

@@ -1,0 +1,115 @@
+//! Whose word about the client is believed: the settings as the engine's [`Trust`].
+//!
+//! Read at the start and again with each reload, the file of ranges included, so that a newer
+//! copy of it comes into force without a restart.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use aureon::app::{NamedBy, Network, Trust};
+
+use crate::problem::{Exit, Place, Problem};
+use crate::service::Failure;
+use crate::settings::Config;
+
+/// The ranges that were current when this version was made.
+const CLOUDFLARE: &str = include_str!("cloudflare.txt");
+
+/// The field in which Cloudflare names the client.
+const CLOUDFLARE_FIELD: &str = "cf-connecting-ip";
+
+/// Bytes of a file of ranges. 64 KiB: two hundred times the ranges of today.
+const RANGES_BYTES_MAX: u64 = 64 << 10;
+
+/// Whom a configuration trusts.
+///
+/// # Errors
+///
+/// The file of ranges can not be read, or a line of it is no network.
+pub fn trust(config: &Config) -> Result<Trust, Failure> {
+    let mut trust = Trust::new();
+    for word in &config.trusted_proxies {
+        trust.add(word);
+    }
+    if config.client_address_from == "forwarded" {
+        trust.name_by(NamedBy::Forwarded);
+    }
+    if config.behind == "cloudflare" {
+        let networks = match config.cloudflare_ranges.as_str() {
+            "" => parse_ranges(CLOUDFLARE),
+            path => read(path).and_then(|text| parse_ranges(&text)),
+        };
+        let networks = networks.map_err(|what| {
+            let line = [
+                "cloudflare_ranges: ",
+                &config.cloudflare_ranges,
+                ": ",
+                &what,
+            ];
+            Failure::new(Exit::Config, line.concat())
+        })?;
+        trust.set_cdn(CLOUDFLARE_FIELD, networks);
+    }
+    Ok(trust)
+}
+
+fn read(path: &str) -> Result<String, String> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| {
+        let read = file.take(RANGES_BYTES_MAX + 1).read_to_string(&mut text)?;
+        match read as u64 > RANGES_BYTES_MAX {
+            true => Err(io::Error::other("larger than 64KiB")),
+            false => Ok(()),
+        }
+    });
+    read.map(|()| text).map_err(|error| error.to_string())
+}
+
+/// One network a line; lines that begin with `#` and empty ones are left out.
+fn parse_ranges(text: &str) -> Result<Vec<Network>, String> {
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let networks = lines
+        .map(|line| Network::parse(line).ok_or_else(|| ["`", line, "` is no network"].concat()));
+    let networks: Vec<Network> = networks.collect::<Result<_, _>>()?;
+    match networks.is_empty() {
+        true => Err("there is no network in it".to_owned()),
+        false => Ok(networks),
+    }
+}
+
+/// What is wrong with `trusted_proxies`, for the loader of the configuration.
+pub fn problems(config: &Config, place: &Place) -> Vec<Problem> {
+    let words = config.trusted_proxies.iter();
+    let wrong = words.filter(|word| !Trust::new().add(word));
+    let fix = "write an address, a network such as 10.0.0.0/8, loopback, private or unix";
+    let problem = |word: &String| {
+        let what = ["`", word, "` is no proxy"].concat();
+        Problem::new(place.clone(), what, fix)
+    };
+    wrong.map(problem).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bundled_ranges_are_networks() {
+        let networks = parse_ranges(CLOUDFLARE).unwrap();
+        assert_eq!(networks.len(), 22);
+        let within = |ip: &str| networks.iter().any(|n| n.contains(ip.parse().unwrap()));
+        assert!(within("104.16.1.1") && within("2606:4700::1"));
+        assert!(!within("104.28.0.1") && !within("127.0.0.1"));
+    }
+
+    #[test]
+    fn a_file_with_anything_else_in_it_is_refused() {
+        assert!(parse_ranges("# none\n").unwrap_err().contains("no network"));
+        assert!(
+            parse_ranges("10.0.0.0/8\n<html>\n")
+                .unwrap_err()
+                .contains("<html>")
+        );
+    }
+}

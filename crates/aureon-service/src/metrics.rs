@@ -15,7 +15,9 @@ use aureon::server::Meter;
 
 use crate::access_log::AccessLog;
 use crate::health::{Health, State};
+use crate::logging::Logging;
 use crate::observer::now_ms;
+use crate::routes::Lasting;
 use crate::value::show_digits;
 
 /// What a family's samples are.
@@ -68,9 +70,23 @@ pub struct Sources {
     pub health: Health,
     /// When the process began.
     pub started: Instant,
+    /// The same by the calendar, in milliseconds since 1970. Read once: made anew from two clocks
+    /// it would move, and Prometheus would see a start in each move.
+    pub started_unix_ms: u64,
 }
 
 impl Sources {
+    /// What is known when the workers run.
+    pub fn new(meter: Meter, logging: &Logging, lasting: &Lasting) -> Sources {
+        Sources {
+            meter,
+            log: logging.log.clone(),
+            health: lasting.health.clone(),
+            started: lasting.started,
+            started_unix_ms: now_ms(),
+        }
+    }
+
     /// Collects everything.
     pub fn families(&self) -> Vec<Family> {
         let snapshot = self.meter.snapshot();
@@ -97,7 +113,7 @@ impl Sources {
             Kind::Gauge,
             vec![(vec![("version", version)], Sample::Number(1))],
         );
-        families.of_process(self.started);
+        families.of_process(self.started_unix_ms);
         families.0
     }
 }
@@ -244,17 +260,13 @@ impl Families {
         );
     }
 
-    fn of_process(&mut self, started: Instant) {
+    fn of_process(&mut self, started_unix_ms: u64) {
         let process = Process::read();
-        let uptime_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.add(
             "process_start_time_seconds",
             "When the process began, in seconds since 1970.",
             Kind::Gauge,
-            vec![(
-                Labels::new(),
-                Sample::Us(now_ms().saturating_sub(uptime_ms) * 1_000),
-            )],
+            vec![(Labels::new(), Sample::Us(started_unix_ms * 1_000))],
         );
         let optional = [
             (
@@ -383,6 +395,15 @@ mod tests {
         let open = process.open_fds.unwrap();
         assert!(open >= 3 && open < process.max_fds.unwrap());
         assert!(process.threads.unwrap() >= 1 && process.cpu_us.is_some());
+    }
+
+    #[test]
+    fn a_process_begins_once() {
+        let mut families = Families(Vec::new());
+        families.of_process(1_795_334_703_042);
+        let start = &families.0[0];
+        assert_eq!(start.name, "process_start_time_seconds");
+        assert_eq!(start.samples[0].1, Sample::Us(1_795_334_703_042_000));
     }
 
     #[test]

@@ -130,12 +130,7 @@ impl Service {
             .start()
             .map_err(|error| failed("cannot start the workers", &error))?;
         let admin = exchanges.map(|exchanges| Admin {
-            sources: Sources {
-                meter: running.meter(),
-                log: logging.log.clone(),
-                health: lasting.health.clone(),
-                started: lasting.started,
-            },
+            sources: Sources::new(running.meter(), &logging, &lasting),
             exchanges,
             policy: Arc::clone(&logging.policy),
             control: supervisor.control(),

@@ -5,8 +5,10 @@
 //! `fuzz/` calls them under a fuzzing engine; `tests/fuzz_bodies.rs` calls the same ones with
 //! the wire corpus and with seeded noise in every `cargo test`. Not part of the library's API.
 
+mod clients;
 mod routes;
 
+pub use clients::{clients, proxy};
 pub use routes::router;
 
 use crate::files::range::{Range, Wanted, parse_range};

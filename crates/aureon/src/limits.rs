@@ -183,6 +183,14 @@ impl Limit {
     }
 }
 
+/// Bytes of a PROXY header, its fields included. 4,096, as nginx; HAProxy's document keeps to 536,
+/// the fields of a certificate take more.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4_096;
+
+/// Bytes of such a header in the form of a line, its CRLF included. 107: the longest that §2.1 of
+/// HAProxy's document lets a sender write.
+pub const PROXY_LINE_BYTES_MAX: usize = 107;
+
 /// Locks among which client addresses are shared out. 16: two workers seldom meet.
 pub const PEER_SHARDS: usize = 16;
 

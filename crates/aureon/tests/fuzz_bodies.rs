@@ -89,6 +89,40 @@ const RANGES: &[&str] = &[
     "bytes=0-0,100-100,200-200,300-300",
 ];
 
+/// Beginnings of connections that are made for somebody.
+const PROXY_HEADERS: &[&[u8]] = &[
+    b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\nGET / HTTP/1.1\r\n",
+    b"PROXY TCP6 2001:db8::9 ::1 0 65535\r\n",
+    b"PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n",
+    b"PROXY UNKNOWN\r\n",
+    b"PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ::1 65535 65535\r\n",
+    b"PROXY TCP4 192.0.2.1 198.51.100.1 056324 443\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0GET / HTTP/1.1\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\xff\0\x05hello",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\xdc\x04\x01\xbb",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24aaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbccdd",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x13aaaabbbbccdd\x04\0\x04\0\0\0\0",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xffaaaabbbbccdd",
+];
+
+/// What proxies say of their clients: even first bytes for `X-Forwarded-For`, odd ones for
+/// `Forwarded`.
+const CLIENTS: &[&[u8]] = &[
+    b"0203.0.113.9",
+    b"06.6.6.6, 203.0.113.9, 10.0.0.2",
+    b"06.6.6.6\n203.0.113.9\n10.0.0.3, 10.0.0.2",
+    b"0[2001:db8::9]:4711, fd00::1",
+    b"0::ffff:10.0.0.7, ::ffff:10.0.0.8",
+    b"0unknown, 10.0.0.2",
+    b"0203.0.113.9:80,10.0.0.2:65536",
+    b"0 , ,10.0.0.2, ",
+    b"1for=203.0.113.9",
+    b"1for=6.6.6.6, For=\"[2001:db8::9]:4711\";proto=https, for=10.0.0.1;by=10.0.0.2",
+    b"1for=_hidden;host=\"example.com:8443\", for=10.0.0.2",
+    b"1for=1.1.1.1;for=2.2.2.2",
+    b"1by=10.0.0.1;for=\"10.0.0.2\\\"\"",
+];
+
 /// The inputs of a target, in a fixed order.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let wire: Vec<Vec<u8>> = transcript::load()
@@ -108,6 +142,8 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
             .iter()
             .map(|field| [b"\x10\x10", field.as_bytes()].concat())
             .collect(),
+        "proxy" => PROXY_HEADERS.iter().map(|bytes| bytes.to_vec()).collect(),
+        "clients" => CLIENTS.iter().map(|bytes| bytes.to_vec()).collect(),
         _ => of_target("", |bytes| bytes),
     };
     inputs.retain(|input| !input.is_empty() && input.len() <= INPUT_BYTES_MAX);
@@ -213,6 +249,16 @@ fn paths_hold() {
 #[test]
 fn ranges_hold() {
     check("range", fuzz::range);
+}
+
+#[test]
+fn proxy_headers_hold() {
+    check("proxy", fuzz::proxy);
+}
+
+#[test]
+fn clients_hold() {
+    check("clients", fuzz::clients);
 }
 
 #[test]

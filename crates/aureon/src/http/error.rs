@@ -80,11 +80,13 @@ pub enum Error {
     BodyTimeout,
     /// A client behind a trusted proxy has `connections_per_address_max` requests under way.
     RequestsTooMany,
+    /// No PROXY header where the listener expects one, or from a peer who may send none.
+    ProxyHeader,
 }
 
 impl Error {
     /// Every error, in the order of their declaration.
-    pub const ALL: [Error; 34] = [
+    pub const ALL: [Error; 35] = [
         Error::Method,
         Error::MethodUnknown,
         Error::MethodConnect,
@@ -119,6 +121,7 @@ impl Error {
         Error::HeadTimeout,
         Error::BodyTimeout,
         Error::RequestsTooMany,
+        Error::ProxyHeader,
     ];
 
     /// The status that answers this error.
@@ -178,6 +181,7 @@ impl Error {
             Error::HeadTimeout => "HeadTimeout",
             Error::BodyTimeout => "BodyTimeout",
             Error::RequestsTooMany => "RequestsTooMany",
+            Error::ProxyHeader => "ProxyHeader",
         }
     }
 }

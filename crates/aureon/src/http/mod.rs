@@ -8,7 +8,8 @@
 //! bytes; `parse` reads a head once, left to right, resuming where it stopped; `fields` and
 //! `framing` say what may stand in it and where a body ends; `chunked` reads the one coding we
 //! know; [`Session`] is the state machine that decides what happens next on a connection;
-//! `write` renders heads; `date` the clock's text form.
+//! `write` renders heads; `date` the clock's text form. `proxy` reads what a proxy of connections
+//! writes before all of it.
 
 mod chunked;
 pub mod date;
@@ -18,6 +19,7 @@ mod framing;
 mod head;
 mod method;
 mod parse;
+mod proxy;
 pub mod scan;
 mod session;
 mod status;
@@ -28,5 +30,6 @@ pub use framing::Framing;
 pub use head::{Fields, Head, HeadOwned, Version};
 pub use method::Method;
 pub use parse::{Scratch, parse_head};
+pub use proxy::{LOCAL_PROXY_HEADER, ProxyHeader, parse_proxy_header};
 pub use session::{BodyEvent, Delimiter, HeadEvent, Outcome, Reply, Session};
 pub use status::Status;

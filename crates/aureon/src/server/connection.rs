@@ -20,6 +20,8 @@ use std::vec;
 pub(super) enum Phase {
     /// No connection is in this slot.
     Free,
+    /// Waiting for the PROXY header that its listener expects.
+    Proxy,
     /// Waiting for a head, or in the middle of one.
     Head,
     /// Collecting a body for a handler.
@@ -99,7 +101,7 @@ impl Connection {
     pub(super) fn state(&self) -> State {
         match self.phase {
             Phase::Head | Phase::Free if self.session.is_idle() => State::Idle,
-            Phase::Head | Phase::Free => State::Head,
+            Phase::Head | Phase::Free | Phase::Proxy => State::Head,
             Phase::Body => State::Body,
             Phase::Upload => State::Upload,
             Phase::Waiting => State::Waiting,

@@ -130,6 +130,7 @@ impl<D: Driver> Desk<D> {
         let timeout_ms = match phase {
             Phase::Free => 0,
             Phase::Head => return self.enter_head(connection),
+            Phase::Proxy => limits.head_timeout_ms,
             Phase::Body | Phase::Upload | Phase::Discard => limits.body_timeout_ms,
             Phase::Waiting => limits.answer_timeout_ms,
             Phase::Sending | Phase::Closing => limits.write_timeout_ms,

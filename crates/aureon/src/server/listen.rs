@@ -64,6 +64,8 @@ struct Bound {
     own: bool,
     /// The path of a Unix socket is removed at the end.
     removes_path: bool,
+    /// Connections begin with a PROXY header.
+    proxied: bool,
 }
 
 /// The listeners bound so far.
@@ -77,8 +79,8 @@ pub(super) struct Listeners {
 /// What the workers get, and what stays with the server.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    /// A set for each worker.
-    pub(super) sets: Vec<Vec<OwnedFd>>,
+    /// A set for each worker, and which of them expect a PROXY header.
+    pub(super) sets: Vec<(Vec<OwnedFd>, Vec<bool>)>,
     /// Copies of all of them.
     pub(super) copies: Vec<OwnedFd>,
     /// Paths of Unix sockets to remove at the end.
@@ -93,6 +95,12 @@ impl Listeners {
 
     pub(super) fn retain(&mut self, keep: impl Fn(&Address) -> bool) {
         self.bound.retain(|bound| keep(&bound.address));
+    }
+
+    pub(super) fn expect_proxy(&mut self, expects: impl Fn(&Address) -> bool) {
+        for bound in &mut self.bound {
+            bound.proxied |= expects(&bound.address);
+        }
     }
 
     pub(super) fn bind(&mut self, text: &str, backlog: u32) -> Result<(), ListenError> {
@@ -153,13 +161,14 @@ impl Listeners {
             listeners: vec![fd],
             own,
             removes_path,
+            proxied: false,
         });
     }
 
     /// Shares the listeners out among the workers.
     pub(super) fn for_workers(self, workers: usize, backlog: u32) -> io::Result<Shares> {
         let mut shares = Shares {
-            sets: (0..workers).map(|_| Vec::new()).collect(),
+            sets: (0..workers).map(|_| Default::default()).collect(),
             ..Shares::default()
         };
         for mut bound in self.bound {
@@ -177,10 +186,12 @@ impl Listeners {
             let count = bound.listeners.len();
             for worker in count..workers {
                 let shared = bound.listeners[worker % count].try_clone()?;
-                shares.sets[worker].push(shared);
+                shares.sets[worker].0.push(shared);
+                shares.sets[worker].1.push(bound.proxied);
             }
             for (index, listener) in bound.listeners.into_iter().enumerate() {
-                shares.sets[index % workers].push(listener);
+                shares.sets[index % workers].0.push(listener);
+                shares.sets[index % workers].1.push(bound.proxied);
             }
             if let (Address::Unix(path), true) = (bound.address, bound.removes_path) {
                 shares.unix_paths.push(path);

@@ -174,6 +174,18 @@ impl Server {
         self
     }
 
+    /// Has every connection of these addresses begin with a header of the PROXY protocol, version 1
+    /// or 2, as proxies of connections write it. Call it after `listen`.
+    ///
+    /// The header's client is then the peer. Only a peer that
+    /// [`Router::trust`](crate::Router::trust) lists may name one; loopback and Unix sockets may
+    /// connect for themselves (`LOCAL`), everybody else is refused, as is what begins otherwise.
+    #[must_use]
+    pub fn expect_proxy(mut self, expects: impl Fn(&Address) -> bool) -> Server {
+        self.listeners.expect_proxy(expects);
+        self
+    }
+
     /// The addresses bound so far, with the ports that the kernel chose.
     pub fn addresses(&self) -> Vec<Address> {
         self.listeners.addresses()
@@ -209,14 +221,14 @@ impl Server {
         let shares = self.listeners.for_workers(workers, limits.backlog)?;
         orders.keep(shares.copies, shares.unix_paths);
         let mut drivers = Vec::with_capacity(workers);
-        for listeners in shares.sets {
-            drivers.push(Epoll::new(listeners)?);
+        for (listeners, proxied) in shares.sets {
+            drivers.push((Epoll::new(listeners)?, proxied));
         }
         let ruleset = match &self.sandbox {
             Some(sandbox) => sandbox.ruleset()?.map(Arc::new),
             None => None,
         };
-        let wakers: Arc<[EventFd]> = drivers.iter().map(Driver::waker).collect();
+        let wakers: Arc<[EventFd]> = drivers.iter().map(|(driver, _)| driver.waker()).collect();
         let stopper = Stopper::new(Arc::clone(&orders), wakers);
         let mut running = Running {
             addresses,
@@ -226,7 +238,7 @@ impl Server {
             sandboxed: ruleset.is_some(),
             orders: Arc::clone(&orders),
         };
-        for (index, driver) in drivers.into_iter().enumerate() {
+        for (index, (driver, proxied)) in drivers.into_iter().enumerate() {
             let orders = Arc::clone(&orders);
             let stopper = running.stopper.clone();
             let ruleset = ruleset.clone();
@@ -236,7 +248,9 @@ impl Server {
                     // The pool's threads are started by workers and inherit it.
                     ruleset.restrict_thread()?;
                 }
-                Worker::new(driver, index, workers, orders).run()?;
+                Worker::new(driver, index, workers, orders)
+                    .expect_proxy(proxied)
+                    .run()?;
                 fall.stand();
                 Ok(())
             };

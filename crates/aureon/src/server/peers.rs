@@ -6,10 +6,10 @@
 //! way. Loopback, Unix sockets and trusted proxies themselves are not counted. Of IPv6 it is the
 //! /64 that counts: that is what one customer gets (RFC 6177 §2).
 
-use super::connection::Connection;
+use super::connection::{Connection, Phase};
 use super::exchange::Desk;
 use crate::app::Peer;
-use crate::http::{Error, Head};
+use crate::http::{Error, Head, parse_proxy_header};
 use crate::limits::{Limit, PEER_SHARDS};
 use crate::sys::Driver;
 use std::net::IpAddr;
@@ -95,6 +95,12 @@ fn key_of(address: IpAddr) -> u64 {
     }
 }
 
+/// Whether somebody on this machine has connected. In a simulated world everybody has.
+fn is_local(peer: &Peer) -> bool {
+    peer.address()
+        .is_none_or(|address| address.ip().to_canonical().is_loopback())
+}
+
 impl<D: Driver> Desk<D> {
     /// Takes a ticket for a new connection; false when its address has too many.
     pub(super) fn admit(&self, connection: &mut Connection) -> bool {
@@ -130,6 +136,59 @@ impl<D: Driver> Desk<D> {
             self.refuse(connection, Error::RequestsTooMany);
         }
         connection.ticket.is_some()
+    }
+
+    /// Lets a connection in that has to begin with a PROXY header; false when its peer may send
+    /// none. It takes no ticket before the client is known.
+    pub(super) fn admit_proxy(&mut self, connection: &mut Connection) -> bool {
+        connection.proxied = self.shared.app.trust().trusts(&connection.peer);
+        let admitted = connection.proxied || is_local(&connection.peer);
+        if !admitted {
+            self.refuse_proxy(connection, Error::ProxyHeader);
+        }
+        admitted
+    }
+
+    /// Reads the PROXY header; gives its bytes, 0 when it is not whole or the connection ends.
+    pub(super) fn receive_proxy(&mut self, connection: &mut Connection, data: &[u8]) -> usize {
+        let header = match parse_proxy_header(data) {
+            Ok(Some(header)) => header,
+            Ok(None) => return 0,
+            Err(error) => {
+                self.refuse_proxy(connection, error);
+                return 0;
+            }
+        };
+        if let Some(client) = header.client {
+            if !connection.proxied {
+                self.refuse_proxy(connection, Error::ProxyHeader);
+                return 0;
+            }
+            // From here on he is the peer: one who is a trusted proxy himself is believed too.
+            connection.peer = Peer::Ip(client);
+            if !self.admit(connection) {
+                self.cut(connection);
+                return 0;
+            }
+        }
+        self.enter(connection, Phase::Head);
+        header.consumed
+    }
+
+    /// Ends a connection that has to begin with a PROXY header and does not, without a word: who
+    /// speaks another protocol would not understand it, and who forged one learns nothing.
+    pub(super) fn refuse_proxy(&mut self, connection: &mut Connection, error: Error) {
+        self.block.refuse(error);
+        if let Some(observer) = &self.shared.observer {
+            observer.on_refusal(self.worker, connection.peer, error);
+        }
+        self.cut(connection);
+    }
+
+    /// Has the worker close a connection that is owed nothing.
+    fn cut(&self, connection: &mut Connection) {
+        connection.peer_shut = true;
+        self.enter(connection, Phase::Closing);
     }
 
     fn tell_address(&self, peer: Peer) {

@@ -62,6 +62,13 @@ impl Simulation {
         }
     }
 
+    /// Has every connection begin with a PROXY header.
+    #[must_use]
+    pub fn expect_proxy(mut self) -> Simulation {
+        self.worker = self.worker.expect_proxy(vec![true]);
+        self
+    }
+
     /// What the worker has counted so far.
     pub fn metrics(&self) -> Snapshot {
         self.meter.snapshot()

@@ -5,8 +5,8 @@
 //! phase:
 //!
 //! ```text
-//!  Head ──▶ Body ──▶ Waiting ──▶ Sending ──▶ Head | Discard | Closing
-//!    └─────────▶ Upload ─┘           Discard ──▶ Head | Closing
+//!  (Proxy ─▶) Head ──▶ Body ──▶ Waiting ──▶ Sending ──▶ Head | Discard | Closing
+//!               └─────────▶ Upload ─┘           Discard ──▶ Head | Closing
 //!  any ── an error of the peer's ──▶ Closing ──▶ Linger ──▶ closed
 //! ```
 //!
@@ -40,6 +40,8 @@ pub(crate) struct Worker<D: Driver> {
     letters: Vec<Letter>,
     /// Connections that go on in the next turn without a completion.
     again: Vec<SocketId>,
+    /// Of the driver's listeners, which expect a PROXY header.
+    proxied: Vec<bool>,
     /// Among how many workers the connections are shared out.
     workers: usize,
     /// Accepting is paused: at this time it is tried again.
@@ -74,6 +76,7 @@ impl<D: Driver> Worker<D> {
             version: 0,
             letters: Vec::new(),
             again: Vec::new(),
+            proxied: Vec::new(),
             workers,
             accept_retry_ms: None,
             accept_full: false,
@@ -81,6 +84,12 @@ impl<D: Driver> Worker<D> {
             accept_held: false,
             drain: None,
         }
+    }
+
+    /// Has connections of these listeners begin with a PROXY header.
+    pub(super) fn expect_proxy(mut self, listeners: Vec<bool>) -> Worker<D> {
+        self.proxied = listeners;
+        self
     }
 
     /// Serves until told to stop and everything is finished.
@@ -160,7 +169,7 @@ impl<D: Driver> Worker<D> {
                 self.on_received(id, &chunk);
                 self.desk.driver.recycle(chunk);
             }
-            Completion::Accepted { id, peer, .. } => self.on_accepted(id, peer),
+            Completion::Accepted { id, peer, listener } => self.on_accepted(id, peer, listener),
             Completion::Sendable { id } => self.go_on(id),
             Completion::Closed { id } => self.on_closed(id),
             Completion::Failed { id, .. } => self.close(id, Ending::PeerGone, false),
@@ -169,7 +178,7 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn on_accepted(&mut self, id: SocketId, address: PeerAddress) {
+    fn on_accepted(&mut self, id: SocketId, address: PeerAddress, listener: usize) {
         let peer = match address {
             PeerAddress::Ip(address) => Peer::Ip(address),
             PeerAddress::Unix => Peer::Unix,
@@ -181,14 +190,19 @@ impl<D: Driver> Worker<D> {
         self.accept_failing = false;
         self.desk.block.accepted.add(1);
         let connection = self.connections.open(id, peer);
-        if !self.desk.admit(connection) {
+        let proxied = self.proxied.get(listener) == Some(&true);
+        let (admitted, phase) = match proxied {
+            true => (self.desk.admit_proxy(connection), Phase::Proxy),
+            false => (self.desk.admit(connection), Phase::Head),
+        };
+        if !admitted {
             // By a reset: nothing of it stays, neither here nor in the kernel.
             self.desk.block.closed.add(1);
             self.connections.close(id);
             return self.desk.driver.close(id, true);
         }
         self.desk.block.enter(connection.counted);
-        self.desk.enter(connection, Phase::Head);
+        self.desk.enter(connection, phase);
         self.wheel.set(id.0, connection.deadline_ms);
         if self.connections.len() >= self.connections_max() {
             // The kernel's backlog holds the rest; a close lets the next one in.
@@ -303,7 +317,7 @@ impl<D: Driver> Worker<D> {
         }
         let reads = match connection.phase {
             Phase::Head => connection.output.is_empty(),
-            Phase::Body | Phase::Discard | Phase::Linger => true,
+            Phase::Proxy | Phase::Body | Phase::Discard | Phase::Linger => true,
             Phase::Upload => connection.input.is_empty(),
             // Armed while nothing is held, so that a peer that goes away is noticed.
             Phase::Waiting | Phase::Sending | Phase::Closing => connection.input.is_empty(),
@@ -447,6 +461,7 @@ impl<D: Driver> Worker<D> {
                 self.desk.refuse(connection, Error::BodyTimeout);
             }
             Phase::Waiting => self.desk.give_up(connection, connection.key(id)),
+            Phase::Proxy => self.desk.refuse_proxy(connection, Error::HeadTimeout),
             Phase::Head | Phase::Sending | Phase::Closing => {
                 self.desk.block.hit(Limit::WriteTimeout);
                 return self.close(id, Ending::WriteStalled, true);
@@ -528,7 +543,10 @@ impl<D: Driver> Worker<D> {
             };
             connection.session.close_after();
             connection.ask_stream_to_end();
-            let idle = connection.phase == Phase::Head && connection.session.is_idle();
+            let idle = match connection.phase {
+                Phase::Proxy => connection.input.is_empty(),
+                phase => phase == Phase::Head && connection.session.is_idle(),
+            };
             // Its next request may be on the way, and would be lost: the next answer tells a
             // client that speaks often to come back on another connection.
             let waited = connection.since_ms + DRAIN_IDLE_MS <= self.desk.now_ms;
@@ -580,10 +598,8 @@ fn advance<D: Driver>(
                 }
                 let limits = &desk.shared.limits;
                 let first = connection.session.is_idle();
-                match connection
-                    .session
-                    .receive_head(&data[at..], scratch, limits)
-                {
+                let session = &mut connection.session;
+                match session.receive_head(&data[at..], scratch, limits) {
                     Ok(HeadEvent::Request { head, consumed }) => {
                         let key = connection.key(id);
                         at += consumed;
@@ -600,9 +616,12 @@ fn advance<D: Driver>(
                     Err(error) => desk.refuse(connection, error),
                 }
             }
+            Phase::Proxy => match desk.receive_proxy(connection, &data[at..]) {
+                0 => return at,
+                consumed => at += consumed,
+            },
             Phase::Body => {
-                let consumed = desk.collect(connection, connection.key(id), &data[at..]);
-                at += consumed;
+                at += desk.collect(connection, connection.key(id), &data[at..]);
                 if connection.phase == Phase::Body {
                     return at;
                 }

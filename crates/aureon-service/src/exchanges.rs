@@ -1,6 +1,6 @@
 //! The last exchanges, in a ring that workers write without waiting and anyone may read.
 //!
-//! Each worker has a lane of [`LANE_SLOTS`] slots that it alone writes; reading merges the lanes,
+//! Each worker has a lane of `LANE_SLOTS` slots that it alone writes; reading merges the lanes,
 //! the youngest first. A slot is a row of atomics with a number in front (a seqlock): odd while it
 //! is written, and otherwise saying for which exchange it stands, so that a reader knows a slot
 //! that was overwritten under its eyes and leaves it out. Nothing is locked, and memory comes in

@@ -65,20 +65,21 @@ impl LogFile {
         name.into()
     }
 
+    /// Frees the name for a new file. What is not there need not be moved: not every number is
+    /// taken, and whoever rotates by himself may have come first.
     fn rotate(&mut self) -> io::Result<()> {
         self.file = None;
+        let present = |result: io::Result<()>| match result {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
         if self.files_max == 0 {
-            fs::remove_file(&self.path)?;
-            return Ok(());
+            return present(fs::remove_file(&self.path));
         }
         for number in (1..self.files_max).rev() {
-            let (from, to) = (self.old(number), self.old(number + 1));
-            match fs::rename(from, to) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            present(fs::rename(self.old(number), self.old(number + 1)))?;
         }
-        fs::rename(&self.path, self.old(1))
+        present(fs::rename(&self.path, self.old(1)))
     }
 
     /// Writes whole lines, or none of them.
@@ -229,6 +230,21 @@ mod tests {
         log.write_all(&lines(2..3)).unwrap();
         assert_eq!(directory.read("moved").as_bytes(), lines(0..2));
         assert_eq!(directory.read("log").as_bytes(), lines(2..3));
+    }
+
+    #[test]
+    fn a_full_file_that_was_moved_away_costs_no_line() {
+        for files_max in [0, 2] {
+            let directory = Directory::new("moved");
+            let path = directory.0.join("log");
+            let mut log = LogFile::open(&path, 20, files_max).unwrap();
+            log.write_all(&lines(0..2)).unwrap();
+            // Whoever rotates by himself came first, and has not said so yet.
+            fs::rename(&path, directory.0.join("away")).unwrap();
+            log.write_all(&lines(2..3)).unwrap();
+            assert_eq!(directory.read("away").as_bytes(), lines(0..2));
+            assert_eq!(directory.read("log").as_bytes(), lines(2..3));
+        }
     }
 
     #[test]

@@ -244,11 +244,12 @@ fn an_upgrade_is_a_command_and_the_socket_goes_with_it() {
     let path = place.0.join("admin");
     let told = run(&place, &["upgrade"]);
     assert!(told.status.success(), "{}", text(&told.stderr));
+    // Until it has, the old process may still take what is asked on the admin socket.
+    daemon.line_with("stopped");
     let pid = json(&path, "GET /status")["pid"].as_u64().unwrap();
     assert_ne!(pid, u64::from(daemon.child.id()));
     let line = format!("aureond: process {pid} has taken over\n");
     assert_eq!(text(&told.stderr), line);
-    daemon.line_with("stopped");
     assert!(path.exists(), "it is the new process's now");
 
     place.write("other.toml", "admin = \"unix:admin\"\n");

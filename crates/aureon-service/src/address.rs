@@ -40,14 +40,28 @@ pub struct Parsed {
     pub takes_port: bool,
     /// Whether the last address may be missing from the machine.
     pub optional_last: bool,
+    /// Whether connections there begin with a PROXY header.
+    pub proxied: bool,
 }
 
+/// What stands behind an address, as in nginx, when connections there begin with a PROXY header.
+const PROXIED: &str = "proxy_protocol";
+
 /// The words that are right, for error messages.
-pub const EXPECTED: &str =
-    "write 127.0.0.1:8080, 0.0.0.0:80, [::1]:8080, localhost or unix:/run/aureon.sock";
+pub const EXPECTED: &str = "write 127.0.0.1:8080, 0.0.0.0:80, [::1]:8080, localhost or \
+    unix:/run/aureon.sock, and proxy_protocol behind it for PROXY headers";
 
 /// Parses one word of `listen`. `None`: it is no address; [`EXPECTED`] says what is.
 pub fn parse_address(word: &str, port: u16) -> Option<Parsed> {
+    let (address, proxied) = match word.rsplit_once(' ') {
+        Some((address, PROXIED)) => (address.trim_end(), true),
+        _ => (word, false),
+    };
+    let parsed = parse_bare(address, port)?;
+    Some(Parsed { proxied, ..parsed })
+}
+
+fn parse_bare(word: &str, port: u16) -> Option<Parsed> {
     if let Some(path) = word.strip_prefix("unix:") {
         let address = Address::Unix(path.to_owned());
         let fine = !path.is_empty() && !path.bytes().any(|byte| byte == 0);
@@ -55,6 +69,7 @@ pub fn parse_address(word: &str, port: u16) -> Option<Parsed> {
             addresses: vec![address],
             takes_port: false,
             optional_last: false,
+            proxied: false,
         });
     }
     let local = match word.strip_prefix("localhost") {
@@ -79,6 +94,7 @@ pub fn parse_address(word: &str, port: u16) -> Option<Parsed> {
                 .to_vec(),
             takes_port,
             optional_last: true,
+            proxied: false,
         });
     }
     let (address, takes_port) = match word.parse::<SocketAddr>() {
@@ -97,6 +113,7 @@ pub fn parse_address(word: &str, port: u16) -> Option<Parsed> {
         addresses: vec![Address::Ip(address)],
         takes_port,
         optional_last: false,
+        proxied: false,
     })
 }
 
@@ -179,6 +196,27 @@ mod tests {
         check("localhost", &["127.0.0.1:8080", "[::1]:8080"], true);
         check("localhost:1", &["127.0.0.1:1", "[::1]:1"], false);
         check("unix:/run/a.sock", &["unix:/run/a.sock"], false);
+    }
+
+    #[test]
+    fn what_begins_with_a_proxy_header_says_so_as_in_nginx() {
+        let proxied = |word: &str| parse_address(word, 80).map(|parsed| parsed.proxied);
+        for word in ["127.0.0.1:81", "localhost", "[::]", "unix:/run/a b.sock"] {
+            assert_eq!(proxied(word), Some(false), "{word}");
+            for space in [" ", "  "] {
+                let word = [word, space, "proxy_protocol"].concat();
+                assert_eq!(proxied(&word), Some(true), "{word}");
+            }
+        }
+        check("0.0.0.0 proxy_protocol", &["0.0.0.0:8080"], true);
+        for word in [
+            "proxy_protocol",
+            " proxy_protocol",
+            "::1 accept-proxy",
+            "::1 ssl",
+        ] {
+            assert_eq!(proxied(word), None, "{word}");
+        }
     }
 
     #[test]

@@ -9,6 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use aureon::http::LOCAL_PROXY_HEADER;
+use aureon::sys::socket;
+
 use crate::address::Address;
 
 /// How long each step may take: connecting, writing, the next bytes of the answer. 5 s: longer
@@ -27,13 +30,15 @@ pub struct Answered {
     pub content: Vec<u8>,
 }
 
-/// Asks, with an empty body when the method takes one; `patience` is for each step.
+/// Asks, with an empty body when the method takes one; `patience` is for each step. `proxied`: the
+/// listener expects a PROXY header, which says that we ask for ourselves.
 ///
 /// # Errors
 ///
 /// Nobody listens, the answer does not come in time, or it is no HTTP.
 pub fn ask(
     address: &Address,
+    proxied: bool,
     method: &str,
     target: &str,
     patience: Duration,
@@ -43,18 +48,25 @@ pub fn ask(
     } else {
         "Content-Length: 0\r\n"
     };
+    let header: &[u8] = if proxied { &LOCAL_PROXY_HEADER } else { b"" };
     let request = [
-        method,
-        " ",
-        target,
-        " HTTP/1.1\r\nHost: localhost\r\n",
-        length,
-        "Connection: close\r\n\r\n",
+        header,
+        method.as_bytes(),
+        b" ",
+        target.as_bytes(),
+        b" HTTP/1.1\r\nHost: localhost\r\n",
+        length.as_bytes(),
+        b"Connection: close\r\n\r\n",
     ]
     .concat();
     match address {
         Address::Ip(address) => {
-            let stream = TcpStream::connect_timeout(&reachable(*address), patience)?;
+            let address = reachable(*address);
+            let stream = match proxied {
+                // Whoever is no proxy may ask for himself from loopback alone.
+                true => socket::connect_from_loopback(address, patience)?,
+                false => TcpStream::connect_timeout(&address, patience)?,
+            };
             stream.set_read_timeout(Some(patience))?;
             stream.set_write_timeout(Some(patience))?;
             exchange(&mut &stream, &mut &stream, &request)
@@ -78,8 +90,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn exchange(reader: &mut dyn Read, writer: &mut dyn Write, request: &str) -> io::Result<Answered> {
-    writer.write_all(request.as_bytes())?;
+fn exchange(reader: &mut dyn Read, writer: &mut dyn Write, request: &[u8]) -> io::Result<Answered> {
+    writer.write_all(request)?;
     let mut bytes = Vec::new();
     reader.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;
     parse_answer(&bytes).ok_or_else(|| io::Error::other("what came back is no HTTP answer"))

@@ -122,6 +122,9 @@ impl Report {
             let state = if *free { "free" } else { "cannot be bound" };
             pad(&mut out, &url(address), 30);
             out.push_str(state);
+            if loaded.proxied.contains(address) {
+                out.push_str(", with PROXY headers");
+            }
             out.push('\n');
         }
         out.push_str("\nSandbox: ");
@@ -145,6 +148,7 @@ impl Report {
             let mut object = Object::new(out);
             object.string("address", url(address));
             object.bool("free", *free);
+            object.bool("proxy_protocol", loaded.proxied.contains(address));
             object.end();
         });
         let problems = write_array(&self.problems, |out, (_, problem)| {

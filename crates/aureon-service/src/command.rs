@@ -74,7 +74,8 @@ fn healthcheck(arguments: Arguments) -> Exit {
     let Some(address) = loaded.addresses.first() else {
         return Exit::Failed;
     };
-    match ask(address, "GET", READY_PATH, PATIENCE) {
+    let proxied = loaded.proxied.contains(address);
+    match ask(address, proxied, "GET", READY_PATH, PATIENCE) {
         Ok(answered) if answered.status == 200 => print(&answered.content),
         Ok(answered) => {
             let status = show_digits(u64::from(answered.status));
@@ -152,7 +153,7 @@ fn ask_admin(arguments: Arguments, method: &str, target: &str) -> Result<Answere
     let unix = |address: &&Address| matches!(address, Address::Unix(_));
     let default = Address::Unix(["/run/aureond/", ADMIN_NAME].concat());
     let address = loaded.admin.iter().find(unix).unwrap_or(&default);
-    ask(address, method, target, ORDER_PATIENCE).map_err(|error| {
+    ask(address, false, method, target, ORDER_PATIENCE).map_err(|error| {
         let shown = address.show();
         say(&["nobody answers on ", &shown, ": ", &error.to_string()].concat());
         say("a service listens there when it was started with --admin unix:PATH, or by the unit");

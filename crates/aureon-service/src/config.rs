@@ -64,6 +64,8 @@ pub struct Loaded {
     pub addresses: Vec<Address>,
     /// Those of `addresses` a machine may lack without that being an error.
     pub optional: Vec<Address>,
+    /// Those of `addresses` where connections begin with a PROXY header.
+    pub proxied: Vec<Address>,
     /// What `admin` comes to.
     pub admin: Vec<Address>,
 }
@@ -155,7 +157,8 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Vec<Problem>> {
     }
     loader.take_environment(&inputs.environment);
     loader.take_flags(&inputs.flags);
-    let (addresses, optional) = loader.resolve_addresses();
+    let (addresses, optional, proxied) = loader.resolve_addresses();
+    loader.compare_proxies(&addresses, &proxied);
     let place = loader.place_of("trusted_proxies");
     loader
         .problems
@@ -172,6 +175,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Vec<Problem>> {
         file,
         addresses,
         optional,
+        proxied,
         admin,
     })
 }
@@ -333,9 +337,11 @@ impl Loader {
         settings::find(key).map_or(Place::Default, |row| self.places[row].clone())
     }
 
-    fn resolve_addresses(&mut self) -> (Vec<Address>, Vec<Address>) {
+    /// The addresses, those that may be missing, and those that expect a PROXY header.
+    fn resolve_addresses(&mut self) -> (Vec<Address>, Vec<Address>, Vec<Address>) {
         let place = self.place_of("listen");
         let mut addresses = Vec::new();
+        let mut proxied = Vec::new();
         let mut optional = Vec::new();
         let mut port_used = false;
         for word in std::mem::take(&mut self.config.listen) {
@@ -344,6 +350,9 @@ impl Loader {
                     port_used |= parsed.takes_port;
                     if parsed.optional_last {
                         optional.extend(parsed.addresses.last().cloned());
+                    }
+                    if parsed.proxied {
+                        proxied.extend(parsed.addresses.iter().cloned());
                     }
                     addresses.extend(parsed.addresses);
                 }
@@ -370,7 +379,33 @@ impl Loader {
             let fix = "write the addresses without a port".to_owned();
             self.report(self.place_of("port"), what.concat(), fix);
         }
-        (addresses, optional)
+        (addresses, optional, proxied)
+    }
+
+    /// A PROXY header is believed of trusted proxies alone, and of nobody it is not asked for.
+    fn compare_proxies(&mut self, addresses: &[Address], proxied: &[Address]) {
+        let place = self.place_of("listen");
+        let count = |all: &[Address], one: &Address| all.iter().filter(|at| *at == one).count();
+        let both = |one: &&Address| count(addresses, one) > count(proxied, one);
+        if let Some(both) = proxied.iter().find(both) {
+            let shown = both.show();
+            let what = [
+                "`",
+                &shown,
+                "` stands there with and without proxy_protocol",
+            ]
+            .concat();
+            self.report(place.clone(), what, "keep one of the two".to_owned());
+        }
+        if let (Some(first), true) = (proxied.first(), self.config.trusted_proxies.is_empty()) {
+            let what = [
+                "`",
+                &first.show(),
+                "` expects PROXY headers, and `trusted_proxies` names nobody who may send one",
+            ];
+            let fix = "list the proxy, such as trusted_proxies = [\"10.0.0.2\"]".to_owned();
+            self.report(place, what.concat(), fix);
+        }
     }
 
     /// Where the admin listener is: `auto` is the runtime directory that a service manager made.
@@ -391,7 +426,9 @@ impl Loader {
                     }
                 }
                 word => match address::parse_address(word, 0) {
-                    Some(parsed) if !parsed.takes_port => addresses.extend(parsed.addresses),
+                    Some(parsed) if !parsed.takes_port && !parsed.proxied => {
+                        addresses.extend(parsed.addresses);
+                    }
                     _ => {
                         let what = ["`", word, "` is no admin address"].concat();
                         let fix = "write unix:/run/aureond/admin.sock, 127.0.0.1:9100, auto or off";

@@ -27,6 +27,8 @@ pub struct Inherited {
     pub held: bool,
     /// The process that we take over from.
     pub handed: Option<Handed>,
+    /// The listeners whose connections begin with a PROXY header.
+    pub proxied: Vec<Bound>,
 }
 
 impl Inherited {
@@ -40,6 +42,7 @@ impl Inherited {
                 admin: handed.admin.clone(),
                 held: handed.held,
                 handed: Some(handed),
+                proxied: Vec::new(),
             });
         }
         let sockets = systemd::sockets().map_err(|line| Failure::new(Exit::Config, line))?;
@@ -48,11 +51,12 @@ impl Inherited {
             sockets,
             admin: Vec::new(),
             handed: None,
+            proxied: Vec::new(),
         })
     }
 
     /// Listens on what was inherited and on what the configuration names beside it.
-    pub fn listen(&self, mut server: Server, loaded: &Loaded) -> Result<Server, Failure> {
+    pub fn listen(&mut self, mut server: Server, loaded: &Loaded) -> Result<Server, Failure> {
         for number in &self.sockets {
             let taken = if self.held {
                 server.listen_inherited(*number)
@@ -70,12 +74,18 @@ impl Inherited {
             return Ok(server);
         }
         let inherited = server.addresses();
+        let wants_header = |bound: &&Bound| loaded.proxied.iter().any(|one| is_same(one, bound));
+        self.proxied = inherited.iter().filter(wants_header).cloned().collect();
         // Asking whether an address can be bound would find our own listener there.
         let missing = |one: &Address| !inherited.iter().any(|bound| is_same(one, bound));
         for address in check::present_addresses(loaded, missing) {
             server = bind(server, &address)?;
+            if loaded.proxied.contains(&address) {
+                self.proxied.extend(server.addresses().pop());
+            }
         }
-        Ok(server)
+        let proxied = &self.proxied;
+        Ok(server.expect_proxy(|bound| proxied.contains(bound)))
     }
 
     /// The same for the admin listener, which no manager knows.

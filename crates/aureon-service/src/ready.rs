@@ -17,12 +17,16 @@ use crate::value::show_digits;
 /// How long it may take until this process answers its own request. 5 s; it takes a millisecond.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Asks every address until this process has answered.
+/// Asks every address until this process has answered; those of `proxied` by a PROXY header.
 ///
 /// # Errors
 ///
 /// The first address that does not answer, and why.
-pub fn wait_until_served(addresses: &[Bound], health: &Health) -> Result<(), (String, io::Error)> {
+pub fn wait_until_served(
+    addresses: &[Bound],
+    proxied: &[Bound],
+    health: &Health,
+) -> Result<(), (String, io::Error)> {
     for bound in addresses {
         let address = match bound {
             Bound::Ip(address) => Address::Ip(*address),
@@ -30,17 +34,18 @@ pub fn wait_until_served(addresses: &[Bound], health: &Health) -> Result<(), (St
             // A socket without a name can not be connected to from here.
             Bound::Inherited(_) => continue,
         };
-        wait_for(&address, health).map_err(|error| (address.show(), error))?;
+        wait_for(&address, proxied.contains(bound), health)
+            .map_err(|error| (address.show(), error))?;
     }
     Ok(())
 }
 
-fn wait_for(address: &Address, health: &Health) -> io::Result<()> {
+fn wait_for(address: &Address, proxied: bool, health: &Health) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let number = health.expect_own();
         let target = [ALIVE_PATHS[0], "?", &show_digits(number)].concat();
-        let answered = ask(address, "GET", &target, STEP)?;
+        let answered = ask(address, proxied, "GET", &target, STEP)?;
         if answered.status != 200 {
             let status = show_digits(u64::from(answered.status));
             return Err(io::Error::other(["the answer is ", &status].concat()));

@@ -205,7 +205,9 @@ fn serve(
         handed.start().map_err(gone)?;
     }
     let health = &reload.lasting.health;
-    if let Err((address, error)) = wait_until_served(running.addresses(), health) {
+    if let Err((address, error)) =
+        wait_until_served(running.addresses(), &inherited.proxied, health)
+    {
         let line = ["the service does not answer itself on ", &address].concat();
         return Err(failed(&line, &error));
     }
@@ -215,7 +217,11 @@ fn serve(
         handed.finish().map_err(gone)?;
     }
     manager.ready("serving");
-    announce(&reload.loaded.config, running.addresses());
+    announce(
+        &reload.loaded.config,
+        running.addresses(),
+        &inherited.proxied,
+    );
     Ok(manager)
 }
 
@@ -246,12 +252,21 @@ fn show_address(address: &aureon::server::Address) -> String {
     }
 }
 
-fn announce(config: &Config, addresses: &[aureon::server::Address]) {
+fn announce(
+    config: &Config,
+    addresses: &[aureon::server::Address],
+    proxied: &[aureon::server::Address],
+) {
     match &config.root {
         Some(root) => say(&["serving ", &check::absolute(root)].concat()),
         None => say("serving the built-in page; `aureond DIR` serves a directory"),
     }
     for address in addresses {
-        say(&["listening on ", &show_address(address)].concat());
+        let how = if proxied.contains(address) {
+            " with PROXY headers"
+        } else {
+            ""
+        };
+        say(&["listening on ", &show_address(address), how].concat());
     }
 }

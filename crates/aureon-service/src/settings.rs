@@ -17,7 +17,8 @@ use crate::value::{Kind, Value};
 /// Everything an operator can set, with the values in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Addresses as written: `localhost`, `0.0.0.0:80`, `[::]`, `unix:/run/aureon.sock`.
+    /// Addresses as written: `localhost`, `0.0.0.0:80`, `[::]`, `unix:/run/aureon.sock`, each
+    /// with ` proxy_protocol` behind it when connections there begin with a PROXY header.
     pub listen: Vec<String>,
     /// Port of every address that names none.
     pub port: u16,
@@ -178,7 +179,7 @@ const DEADLINE: Kind = Kind::Duration(10, 24 * HOUR);
 /// All settings, in the order of help.
 pub const SETTINGS: &[Setting] = &[
     setting! { "listen", Some('l'), Kind::List, List, listen,
-    "IP[:PORT], localhost or unix:/PATH; repeatable" },
+    "IP[:PORT], localhost, unix:PATH [proxy_protocol]" },
     setting! { "port", Some('p'), Kind::Count(0, 65_535), Number, port,
     "Port of addresses that name none; also PORT" },
     Setting {

@@ -9,9 +9,10 @@ use aureon::limits::Limit;
 use aureon::server::sim::Simulation;
 use aureon::sys::PeerAddress;
 use aureon::sys::sim::Faults;
+use aureon::sys::socket::connect_from_loopback;
 use aureon::{Address, App, Limits, Observer, Request, Router, Server};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -201,6 +202,27 @@ fn clients_behind_the_proxy_are_counted_and_not_the_proxy() {
     assert!(ask(other).0.contains("200 OK"));
     let hit = (Limit::ConnectionsPerAddressMax, 1);
     assert!(world.simulation.metrics().limits.contains(&hit));
+}
+
+#[test]
+fn a_program_of_this_machine_is_seen_to_be_one_by_its_loopback_address() {
+    for (own, seen) in [("127.0.0.2:0", "127.0.0.1"), ("[::1]:0", "::1")] {
+        // A machine without IPv6 has nothing to connect to there.
+        let Ok(listener) = TcpListener::bind(own) else {
+            continue;
+        };
+        let address = listener.local_addr().unwrap();
+        let patience = Duration::from_secs(60);
+        let mut stream = connect_from_loopback(address, patience).unwrap();
+        let (mut accepted, peer) = listener.accept().unwrap();
+        assert_eq!(peer.ip().to_string(), seen);
+        // It waits for an answer like any other stream.
+        accepted.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        drop(listener);
+        let refused = connect_from_loopback(address, patience).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
 }
 
 #[test]

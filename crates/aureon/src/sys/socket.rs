@@ -6,11 +6,14 @@
 use std::fs::{File, Permissions};
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
+use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream,
+};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::PeerAddress;
 
@@ -90,6 +93,24 @@ pub fn listen_tcp(address: SocketAddr, backlog: u32, share: bool) -> io::Result<
     listen_on(raw, backlog)?;
     set_tcp_options(raw)?;
     Ok(fd)
+}
+
+/// Connects from the loopback address of its family to an address of this machine, so that who
+/// listens there sees a peer of this machine whichever interface the address is on. `patience`
+/// bounds the connecting and each write.
+pub fn connect_from_loopback(to: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+    let from = match to {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    let stream = TcpStream::from(bind_tcp(SocketAddr::new(from, 0), false)?);
+    stream.set_nonblocking(false)?;
+    // SO_SNDTIMEO, which bounds connect(2) too (socket(7)).
+    stream.set_write_timeout(Some(patience))?;
+    let (storage, length) = to_kernel(to);
+    // SAFETY: `storage` holds an address of `length` bytes and lives across the call.
+    check(unsafe { libc::connect(stream.as_raw_fd(), (&raw const storage).cast(), length) })?;
+    Ok(stream)
 }
 
 fn bind_tcp(address: SocketAddr, share: bool) -> io::Result<OwnedFd> {

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use aureon::Router;
 use aureon::server::{Running, Server};
+use aureon::sys::descriptors;
 
 use crate::address::Address;
 use crate::admin::Admin;
@@ -112,6 +113,8 @@ impl Service {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
+        // A kernel that allows less than it says is no reason not to serve.
+        let _ = descriptors::raise();
         let mut server = Server::new(app).limits(config.limits).workers(workers);
         let mut inherited = Inherited::from_environment()?;
         server = inherited.listen(server, &self.loaded)?;

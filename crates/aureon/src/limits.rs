@@ -39,7 +39,8 @@ pub struct Limits {
     pub linger_timeout_ms: u32,
     /// Bytes read and thrown away after a refusal, or of a body nobody wanted. 256 KiB, as Go.
     pub discard_bytes_max: u64,
-    /// Connections of the whole server. 16,384. nginx has 512 a worker, HAProxy 1,024 and up.
+    /// Connections of the whole server. 16,384. nginx has 512 a worker, HAProxy 1,024 and up. Who
+    /// keeps it waiting longest is closed for one more.
     pub connections_max: usize,
     /// Connections of one client address over all workers, and requests under way of one client
     /// behind a trusted proxy; of IPv6 a /64 counts as one. 256: a browser has 6, a large office
@@ -121,7 +122,8 @@ pub enum Limit {
     LingerTimeout,
     /// An unwanted body too large to be read to its end.
     DiscardBytesMax,
-    /// A worker stopped accepting because it holds its share.
+    /// A worker that holds its share closed who kept it waiting longest, or stopped accepting
+    /// because nobody did.
     ConnectionsMax,
     /// A connection or request too many of one client address.
     ConnectionsPerAddressMax,
@@ -295,6 +297,26 @@ pub const STREAM_SLICE_BYTES: usize = 64 * 1024;
 /// Milliseconds without accepting after the machine had no descriptor or memory left. 100: soon
 /// enough for a person, rare enough for a loop.
 pub const ACCEPT_RETRY_MS: u64 = 100;
+
+/// Milliseconds without a request after which a connection may be closed to make room for another.
+/// 200: its next request may be on the way. nginx closes keep-alive connections at once.
+pub const ROOM_IDLE_MS: u64 = 200;
+
+/// The same for one in the middle of a head, a body or an answer that does not move. 1,000: a lost
+/// segment is sent again within that (RFC 6298 §2.1).
+pub const ROOM_SLOW_MS: u64 = 1_000;
+
+/// Connections that are closed at once to make room. 64, as many as a turn accepts: all are looked
+/// at to find them.
+pub const ROOM_PER_TURN: usize = ACCEPTS_PER_TURN;
+
+/// Of so many connections one is closed. 16, as nginx: what is found by looking at all of them has
+/// to last for a while.
+pub const ROOM_SHARE: usize = 16;
+
+/// Descriptors that connections leave to files, the log and whatever else a program opens; of few
+/// a quarter. 256: 64 that the file cache keeps, and as many threads with a few each.
+pub const DESCRIPTORS_KEPT: u64 = 256;
 
 /// Turns in which a draining worker still takes over connections that the kernel has accepted.
 /// 16 turns of `ACCEPTS_PER_TURN` are a whole backlog.

@@ -171,7 +171,7 @@ fn the_stages_of_an_exchange_are_timed() {
 #[test]
 fn limits_are_counted_by_name() {
     let (mut simulation, _) = simulation(Limits {
-        connections_max: 2,
+        connections_max: 3,
         requests_per_connection_max: 1,
         ..Limits::DEFAULT
     });
@@ -181,7 +181,6 @@ fn limits_are_counted_by_name() {
     let slow = world.connect();
     world.send(slow, b"GET / HT");
     pass(&mut simulation, 10);
-    assert_eq!(hits(&simulation.metrics(), Limit::ConnectionsMax), 1);
     pass(&mut simulation, 11_000);
     assert_eq!(hits(&simulation.metrics(), Limit::HeadTimeout), 1);
     pass(&mut simulation, 3_000);
@@ -201,6 +200,12 @@ fn limits_are_counted_by_name() {
     world.send(stalled, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
     pass(&mut simulation, 31_000);
     assert_eq!(hits(&simulation.metrics(), Limit::WriteTimeout), 1);
+    assert_eq!(hits(&simulation.metrics(), Limit::ConnectionsMax), 0);
+    for _ in 0..3 {
+        world.connect();
+    }
+    pass(&mut simulation, 1_000);
+    assert_eq!(hits(&simulation.metrics(), Limit::ConnectionsMax), 1);
 }
 
 #[test]

@@ -501,6 +501,136 @@ fn connections_above_the_limit_wait_and_are_served_later() {
     assert_eq!(answered(&simulation), 3);
 }
 
+const FEW: Limits = Limits {
+    connections_max: 4,
+    ..Limits::DEFAULT
+};
+
+/// Connects a client that asks for the root, and gives the milliseconds until it is answered.
+fn answered_within(simulation: &mut Simulation, patience_ms: u64) -> Option<u64> {
+    let client = simulation.world.connect();
+    simulation.world.send(
+        client,
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    );
+    simulation.world.shut(client);
+    let began = simulation.world.now_ms();
+    while simulation.world.now_ms() < began + patience_ms {
+        pass(simulation, 5);
+        if received(simulation, client).starts_with("HTTP/1.1 200 OK\r\n") {
+            return Some(simulation.world.now_ms() - began);
+        }
+    }
+    None
+}
+
+#[test]
+fn the_longest_idle_connection_goes_when_there_are_too_many() {
+    let (mut simulation, first) = calm(FEW);
+    let mut clients = vec![first];
+    for _ in 0..3 {
+        pass(&mut simulation, 300);
+        clients.push(simulation.world.connect());
+    }
+    // The second has asked meanwhile, the first never.
+    simulation
+        .world
+        .send(clients[1], b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    pass(&mut simulation, 300);
+    let open = |simulation: &Simulation| -> Vec<usize> {
+        let all = clients.iter().copied();
+        all.filter(|client| !closed(simulation, *client)).collect()
+    };
+    assert_eq!(open(&simulation), &clients[1..]);
+    assert!(!simulation.world.client(first, |client| client.reset));
+    assert!(answered_within(&mut simulation, 100).is_some());
+    // It was full again with that one: of the three that were idle the longest idle went.
+    assert_eq!(open(&simulation), [clients[1], clients[3]]);
+}
+
+#[test]
+fn idle_connections_however_many_lock_nobody_out() {
+    let (mut simulation, _) = calm(FEW);
+    for _ in 0..50 {
+        for _ in 0..20 {
+            simulation.world.connect();
+        }
+        pass(&mut simulation, 300);
+    }
+    // Those before it in the queue have to be idle for a while, one after the other.
+    assert!(answered_within(&mut simulation, 60_000).is_some());
+    assert!(simulation.connections() <= FEW.connections_max);
+}
+
+#[test]
+fn whoever_is_busy_stays_and_whoever_does_not_move_goes() {
+    let heads: [&[u8]; 3] = [
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: ",
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n",
+        b"GET /large/90000 HTTP/1.1\r\nHost: a\r\n\r\n",
+    ];
+    for head in heads {
+        let (mut simulation, first) = calm(FEW);
+        let world = simulation.world.clone();
+        let mut slow = vec![first];
+        slow.extend((0..3).map(|_| world.connect()));
+        for client in &slow {
+            world.client(*client, |client| client.window = 10);
+            world.send(*client, head);
+        }
+        pass(&mut simulation, 100);
+        assert_eq!(answered_within(&mut simulation, 500), None, "they may move");
+        for _ in 0..10 {
+            slow.iter().for_each(|client| world.send(*client, b"a"));
+            pass(&mut simulation, 60);
+        }
+        assert!(
+            answered_within(&mut simulation, 300).is_some(),
+            "they did not: {}",
+            String::from_utf8_lossy(head)
+        );
+        assert!(world.client(first, |client| client.reset));
+    }
+}
+
+#[test]
+fn a_body_that_comes_and_an_answer_that_is_taken_are_not_cut_for_others() {
+    let (mut simulation, upload) = calm(FEW);
+    let world = simulation.world.clone();
+    let download = world.connect();
+    world.client(download, |client| client.window = 1_000);
+    world.send(download, b"GET /large/90000 HTTP/1.1\r\nHost: a\r\n\r\n");
+    world.send(
+        upload,
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n",
+    );
+    for _ in 0..60 {
+        world.send(upload, &[b'a'; 1_000]);
+        world.client(download, |client| client.window = 1_000);
+        world.connect();
+        pass(&mut simulation, 500);
+    }
+    assert!(received(&simulation, upload).starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(!closed(&simulation, download));
+}
+
+#[test]
+fn idle_connections_go_before_descriptors_run_out() {
+    let (mut simulation, first) = calm(Limits::DEFAULT);
+    let world = simulation.world.clone();
+    pass(&mut simulation, 300);
+    world.set_short(true);
+    assert!(answered_within(&mut simulation, 100).is_some());
+    assert!(closed(&simulation, first));
+    // Nobody is left who could go: the next one waits, and not for ever.
+    assert!(answered_within(&mut simulation, 500).is_some());
+    world.set_short(false);
+    let kept = world.connect();
+    pass(&mut simulation, 300);
+    assert!(answered_within(&mut simulation, 100).is_some());
+    assert!(!closed(&simulation, kept));
+}
+
 #[test]
 fn an_error_is_answered_once_and_the_peer_is_not_reset() {
     let (mut simulation, client) = calm(Limits::DEFAULT);

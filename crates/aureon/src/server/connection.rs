@@ -273,11 +273,15 @@ impl Connections {
         self.open
     }
 
-    /// The sockets of all open connections.
-    pub(super) fn ids(&self) -> Vec<SocketId> {
+    /// All open connections.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SocketId, &Connection)> {
         let all = self.pages.iter().flat_map(|page| page.iter()).enumerate();
         all.filter(|(_, connection)| connection.phase != Phase::Free)
-            .map(|(index, _)| SocketId(index as u32))
-            .collect()
+            .map(|(index, connection)| (SocketId(index as u32), connection))
+    }
+
+    /// Their sockets.
+    pub(super) fn ids(&self) -> Vec<SocketId> {
+        self.iter().map(|(id, _)| id).collect()
     }
 }

@@ -4,9 +4,9 @@
 //! In reading order: this file starts and stops; `worker` is the loop; `connection` what it
 //! holds for each socket; `exchange` takes one request to its answer; `deliver` sends; `timer`
 //! keeps deadlines; `pool` and `mailbox` are for handlers that may block; `orders` says what the
-//! workers are told; `sandbox` which files they may open; `peers` counts
-//! each client's connections; `report` counts and tells, `observe` is who is told, `meter` reads
-//! the counts.
+//! workers are told; `sandbox` which files they may open; `peers` counts each client's
+//! connections; `room` says who goes when there are too many; `report` counts and tells, `observe`
+//! is who is told, `meter` reads the counts.
 
 mod connection;
 mod deliver;
@@ -19,6 +19,7 @@ mod orders;
 mod peers;
 mod pool;
 mod report;
+mod room;
 mod sandbox;
 mod timer;
 mod worker;

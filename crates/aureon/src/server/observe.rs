@@ -20,7 +20,7 @@ pub enum Ending {
     WriteStalled,
     /// The content's source failed: a stream, or a file that became shorter.
     SourceFailed,
-    /// The drain deadline cut it off.
+    /// The drain deadline cut it off, or it kept us waiting when there was no room for others.
     CutOff,
     /// The handler answered after `answer_timeout_ms`, when the peer had its 503 already.
     AnswerLate,
@@ -92,7 +92,8 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (worker, peer, error);
     }
 
-    /// A connection was closed unread because a limit was reached.
+    /// A connection was closed unread because a limit was reached, or the first of several were
+    /// that kept us waiting when there was no room for others.
     fn on_limit(&self, worker: usize, peer: Peer, limit: Limit) {
         let _ = (worker, peer, limit);
     }

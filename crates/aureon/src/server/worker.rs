@@ -19,10 +19,12 @@ use super::mailbox::{Letter, Mailbox};
 use super::observe::Ending;
 use super::orders::{DRAIN, HALT, Orders, PAUSE, RUN};
 use super::report::{Outcome, Times};
+use super::room;
 use super::timer::Wheel;
 use crate::app::{Peer, Push};
 use crate::http::{BodyEvent, Error, HeadEvent, Scratch};
 use crate::limits::{ACCEPT_RETRY_MS, DRAIN_IDLE_MS, DRAIN_TURNS_MAX, Limit};
+use crate::metrics::State;
 use crate::sys::{Completion, Driver, PeerAddress, SocketId};
 use std::io;
 use std::rc::Rc;
@@ -187,7 +189,6 @@ impl<D: Driver> Worker<D> {
         if let Some(drain) = &mut self.drain {
             drain.accepted = true;
         }
-        self.accept_failing = false;
         self.desk.block.accepted.add(1);
         let connection = self.connections.open(id, peer);
         let proxied = self.proxied.get(listener) == Some(&true);
@@ -204,20 +205,59 @@ impl<D: Driver> Worker<D> {
         self.desk.block.enter(connection.counted);
         self.desk.enter(connection, phase);
         self.wheel.set(id.0, connection.deadline_ms);
-        if self.connections.len() >= self.connections_max() {
-            // The kernel's backlog holds the rest; a close lets the next one in.
-            self.accept_full = true;
-            self.desk.block.hit(Limit::ConnectionsMax);
-            self.desk.driver.accept_pause();
+        let full = self.connections.len() >= self.connections_max();
+        let shortage = self.desk.driver.shortage();
+        if let Some(error) = &shortage {
+            self.tell_trouble(error);
+        } else {
+            self.accept_failing = false;
         }
+        if !full && shortage.is_none() {
+            return;
+        }
+        self.desk.block.hit(Limit::ConnectionsMax);
+        if !self.make_room() {
+            self.accept_full = full;
+            self.pause_accept();
+        }
+    }
+
+    /// Closes those that keep it waiting longest; false when nobody does.
+    fn make_room(&mut self) -> bool {
+        let limits = self.desk.shared.limits;
+        let chosen = room::choose(&self.connections, &limits, self.desk.now_ms);
+        for (at, id) in chosen.iter().enumerate() {
+            let Some(connection) = self.connections.get(*id) else {
+                continue;
+            };
+            if let (0, Some(observer)) = (at, &self.desk.shared.observer) {
+                observer.on_limit(self.desk.worker, connection.peer, Limit::ConnectionsMax);
+            }
+            // What an idle one may still send is not worth a reset; what others have not taken
+            // is worth the kernel's memory.
+            let reset = connection.state() != State::Idle;
+            self.close(*id, Ending::CutOff, reset);
+        }
+        !chosen.is_empty()
     }
 
     /// No descriptor or no memory: nothing is accepted for a moment, what is open is served.
     fn on_accept_failed(&mut self, error: &io::Error) {
+        self.tell_trouble(error);
+        self.make_room();
+        self.pause_accept();
+    }
+
+    /// Tells the observer once, until there is enough again.
+    fn tell_trouble(&mut self, error: &io::Error) {
         let first = !std::mem::replace(&mut self.accept_failing, true);
         if let (true, Some(observer)) = (first, &self.desk.shared.observer) {
             observer.on_trouble(self.desk.worker, "accept", error);
         }
+    }
+
+    /// The kernel's backlog holds who comes meanwhile.
+    fn pause_accept(&mut self) {
         self.desk.driver.accept_pause();
         self.accept_retry_ms = Some(self.desk.now_ms + ACCEPT_RETRY_MS);
     }
@@ -226,13 +266,17 @@ impl<D: Driver> Worker<D> {
         let retry = self
             .accept_retry_ms
             .is_some_and(|at| at <= self.desk.now_ms);
-        if retry {
-            self.accept_retry_ms = None;
+        let max = self.connections_max();
+        if retry && self.accept_full && self.connections.len() >= max && !self.make_room() {
+            // Somebody may have kept it waiting for long enough by then.
+            return self.pause_accept();
         }
-        let room = self.connections.len() < self.connections_max();
-        let held = self.accept_held || self.accept_retry_ms.is_some();
-        if (retry || self.accept_full) && room && !held {
-            self.accept_full = false;
+        if self.connections.len() >= max || !(retry || self.accept_full) {
+            return;
+        }
+        self.accept_full = false;
+        self.accept_retry_ms = None;
+        if !self.accept_held {
             self.desk.driver.accept_resume();
         }
     }

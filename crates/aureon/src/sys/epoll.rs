@@ -6,8 +6,10 @@
 //! still open, so one that carries a single request costs no `epoll_ctl` at all. `EPOLLOUT` is
 //! asked for the first time a send is cut short.
 
-use super::{Chunk, Completion, Driver, SocketId, Wake, socket};
-use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, RECEIVE_BUFFER_BYTES, SEND_SLICE_BYTES};
+use super::{Chunk, Completion, Driver, SocketId, Wake, descriptors, socket};
+use crate::limits::{
+    ACCEPTS_PER_TURN, DESCRIPTORS_KEPT, EVENTS_PER_TURN, RECEIVE_BUFFER_BYTES, SEND_SLICE_BYTES,
+};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -85,6 +87,10 @@ pub struct Epoll {
     accepts_left: usize,
     /// A descriptor to give up when there is none left: see `shed`.
     reserve: Option<OwnedFd>,
+    /// From this descriptor on they are short: the kernel gives the lowest that is free
+    /// (open(2)), so that its number says how many are taken.
+    short_from: RawFd,
+    short: bool,
     ready: VecDeque<Ready>,
     /// Ready work of this turn; what is added meanwhile waits for the next.
     ready_left: usize,
@@ -119,6 +125,8 @@ impl Epoll {
             events_at: 0,
             accepts_left: 0,
             reserve: None,
+            short_from: short_from(descriptors::max()),
+            short: false,
             ready: VecDeque::new(),
             ready_left: 0,
             fresh: None,
@@ -190,6 +198,7 @@ impl Epoll {
         self.accepts_left -= 1;
         match socket::accept(fd) {
             Ok((fd, peer)) => {
+                self.short = fd.as_raw_fd() >= self.short_from;
                 let id = self.insert(fd);
                 self.fresh = Some(Fresh {
                     id,
@@ -415,6 +424,11 @@ impl Epoll {
 }
 
 /// `Duration::as_micros` counts in 128 bits, for spans beyond half a million years.
+/// The descriptor from which on few are left of so many.
+fn short_from(max: u64) -> RawFd {
+    RawFd::try_from(max - (max / 4).min(DESCRIPTORS_KEPT)).unwrap_or(RawFd::MAX)
+}
+
 fn microseconds(span: Duration) -> u64 {
     span.as_secs() * 1_000_000 + u64::from(span.subsec_micros())
 }
@@ -509,6 +523,11 @@ impl Driver for Epoll {
         if self.listen(true).is_err() {
             self.accepting = false;
         }
+    }
+
+    fn shortage(&self) -> Option<io::Error> {
+        self.short
+            .then(|| io::Error::from_raw_os_error(libc::EMFILE))
     }
 
     fn close_listeners(&mut self) {

@@ -39,6 +39,8 @@
 //! | turn | `epoll_wait` | `submit_and_wait` with a time-out | `GetQueuedCompletionStatusEx` | `kevent` |
 
 #[cfg(unix)]
+pub mod descriptors;
+#[cfg(unix)]
 pub mod dir;
 #[cfg(target_os = "linux")]
 pub mod epoll;
@@ -186,6 +188,12 @@ pub trait Driver {
 
     /// Accepts again.
     fn accept_resume(&mut self);
+
+    /// Why the machine will soon be unable to give another descriptor, if that is so as of the
+    /// connection accepted last.
+    fn shortage(&self) -> Option<io::Error> {
+        None
+    }
 
     /// Closes the listeners for good.
     fn close_listeners(&mut self);

@@ -101,6 +101,7 @@ struct State {
     free: Vec<u32>,
     accepting: bool,
     listening: bool,
+    short: bool,
     now_ms: u64,
     unix_seconds: u64,
 }
@@ -121,6 +122,7 @@ impl World {
             free: Vec::new(),
             accepting: true,
             listening: true,
+            short: false,
             now_ms: 1_000,
             unix_seconds: 784_111_777,
         };
@@ -198,6 +200,11 @@ impl World {
     /// Changes how badly the world behaves.
     pub fn set_faults(&self, faults: Faults) {
         self.0.borrow_mut().faults = faults;
+    }
+
+    /// Says that descriptors are short, or that there are enough.
+    pub fn set_short(&self, short: bool) {
+        self.0.borrow_mut().short = short;
     }
 
     /// Open sockets on the server's side.
@@ -476,6 +483,11 @@ impl Driver for Sim {
             socket.wants_room = *remaining > 0;
         }
         Ok(())
+    }
+
+    fn shortage(&self) -> Option<io::Error> {
+        let short = self.world.0.borrow().short;
+        short.then(|| io::Error::other("few descriptors left"))
     }
 
     fn shutdown_send(&mut self, id: SocketId) {

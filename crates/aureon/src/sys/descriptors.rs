@@ -1,0 +1,50 @@
+//! How many descriptors a process may have open: getrlimit(2), setrlimit(2).
+//!
+//! The soft limit is 1,024 nearly everywhere, for the sake of programs that use select(2); the
+//! hard limit is what a program may give itself. The epoll driver reads the one, the daemon raises
+//! it to the other when it starts.
+
+use std::io;
+
+fn limit() -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a local that lives across the call.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } {
+        0 => Ok(limit),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Descriptors that may be open, `u64::MAX` when nobody knows.
+pub fn max() -> u64 {
+    limit().map_or(u64::MAX, |limit| limit.rlim_cur)
+}
+
+/// Raises the soft limit to the hard one.
+///
+/// # Errors
+///
+/// The kernel has a smaller idea of what is allowed; then all is as it was.
+pub fn raise() -> io::Result<()> {
+    let mut limit = limit()?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the pointer is to a local that lives across the call, and the kernel only reads it.
+    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_is_raised_to_the_hard_one() {
+        raise().unwrap();
+        assert_eq!(max(), limit().unwrap().rlim_max);
+    }
+}

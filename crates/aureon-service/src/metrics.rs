@@ -92,6 +92,7 @@ impl Sources {
         let snapshot = self.meter.snapshot();
         let mut families = Families(Vec::new());
         families.of_requests(&snapshot);
+        families.of_endings(&snapshot);
         families.of_connections(&snapshot);
         families.of_limits(&snapshot);
         families.of_workers(&snapshot);
@@ -164,6 +165,18 @@ impl Families {
         );
     }
 
+    fn of_endings(&mut self, snapshot: &Snapshot) {
+        let samples = snapshot.exchanges_cut.iter();
+        self.add(
+            "aureon_exchanges_cut_total",
+            "Exchanges whose answer did not go out whole, by how they ended.",
+            Kind::Counter,
+            samples
+                .map(|(ending, n)| named("ending", ending.name(), *n))
+                .collect(),
+        );
+    }
+
     fn of_connections(&mut self, snapshot: &Snapshot) {
         let samples = snapshot.connections.iter();
         self.add(
@@ -183,6 +196,11 @@ impl Families {
             "aureon_connections_closed_total",
             "Connections closed, by either side.",
             snapshot.connections_closed,
+        );
+        self.counter(
+            "aureon_connections_shed_total",
+            "Connections reset unaccepted, because no descriptor or memory was left.",
+            snapshot.connections_shed,
         );
         self.counter(
             "aureon_received_bytes_total",

@@ -78,6 +78,7 @@ impl<'a> Report<'a> {
         object.number("refusals", self.refusals());
         object.number("active", snapshot.requests_active());
         object.number("accepted", snapshot.connections_accepted);
+        object.number("shed", snapshot.connections_shed);
         object.raw("connections", &states);
         object.raw("limits_hit", &limits);
         for (name, value) in [

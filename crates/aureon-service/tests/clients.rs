@@ -115,7 +115,11 @@ fn is_answered(mut stream: &TcpStream) -> bool {
 fn without_descriptors_it_sheds_and_goes_on_by_itself() {
     let place = Place::new("clients-descriptors");
     let mut limited = Command::new("sh");
-    let command = aureond(&place, &["--listen", "127.0.0.1:0", "--workers", "1"]);
+    let admin = ["--admin", "unix:admin"];
+    let command = aureond(
+        &place,
+        &[&["--listen", "127.0.0.1:0", "--workers", "1"], &admin[..]].concat(),
+    );
     limited.current_dir(&place.0);
     limited.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\""]);
     limited.arg(command.get_program()).args(command.get_args());
@@ -129,8 +133,12 @@ fn without_descriptors_it_sheds_and_goes_on_by_itself() {
     assert!(held.iter().all(is_answered));
     held.truncate(10);
     // There is room again. The server looks after a moment; until then it may still shed.
-    assert!((0..1_000).any(|_| is_answered(&connect())));
+    let later = (0..1_000).position(|_| is_answered(&connect())).unwrap();
     assert!(held.iter().all(is_answered));
+    // Nobody is turned away uncounted.
+    let told = run(&place, &[&["status", "--json"], &admin[..]].concat());
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(told["shed"], shed.len() + later, "{told}");
     let (_, out) = daemon.stop();
     let troubles = out.lines().filter(|line| line.contains("accept: ")).count();
     assert_eq!(troubles, 1, "{out}");

@@ -103,6 +103,56 @@ impl State {
     }
 }
 
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The answer was handed to the kernel whole.
+    Complete,
+    /// The peer went away before the answer was whole.
+    PeerGone,
+    /// The peer took nothing for `write_timeout_ms`.
+    WriteStalled,
+    /// The content's source failed: a stream, or a file that became shorter.
+    SourceFailed,
+    /// The drain deadline cut it off, or it kept us waiting when there was no room for others.
+    CutOff,
+    /// The handler answered after `answer_timeout_ms`, when the peer had its 503 already.
+    AnswerLate,
+}
+
+impl Ending {
+    /// Every way.
+    pub const ALL: [Ending; 6] = [
+        Ending::Complete,
+        Ending::PeerGone,
+        Ending::WriteStalled,
+        Ending::SourceFailed,
+        Ending::CutOff,
+        Ending::AnswerLate,
+    ];
+
+    /// Every way but the usual one.
+    pub const CUT: [Ending; 5] = [
+        Ending::PeerGone,
+        Ending::WriteStalled,
+        Ending::SourceFailed,
+        Ending::CutOff,
+        Ending::AnswerLate,
+    ];
+
+    /// A stable name for logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Ending::Complete => "complete",
+            Ending::PeerGone => "peer-gone",
+            Ending::WriteStalled => "write-stalled",
+            Ending::SourceFailed => "source-failed",
+            Ending::CutOff => "cut-off",
+            Ending::AnswerLate => "answer-late",
+        }
+    }
+}
+
 /// One histogram: the exchanges of a route, method and status.
 #[derive(Debug, Default)]
 struct Cell {
@@ -136,11 +186,13 @@ pub(crate) struct Block {
     pub(crate) busy_us: Counter,
     pub(crate) accepted: Counter,
     pub(crate) closed: Counter,
+    pub(crate) shed: Counter,
     pub(crate) received_bytes: Counter,
     pub(crate) sent_bytes: Counter,
     states: [Counter; State::ALL.len()],
     refusals: [Counter; Error::ALL.len()],
     limits: [Counter; Limit::ALL.len()],
+    endings: [Counter; Ending::ALL.len()],
     /// Open addressing; a power of two, none when nothing is timed.
     cells: Box<[OnceLock<Box<Cell>>]>,
     overflow: Cell,
@@ -155,11 +207,13 @@ impl Block {
             busy_us: Counter::default(),
             accepted: Counter::default(),
             closed: Counter::default(),
+            shed: Counter::default(),
             received_bytes: Counter::default(),
             sent_bytes: Counter::default(),
             states: Default::default(),
             refusals: std::array::from_fn(|_| Counter::default()),
             limits: Default::default(),
+            endings: Default::default(),
             cells: (0..cells).map(|_| OnceLock::new()).collect(),
             overflow: Cell::default(),
         }
@@ -190,6 +244,15 @@ impl Block {
     /// Counts a limit that was reached.
     pub(crate) fn hit(&self, limit: Limit) {
         self.limits[limit as usize].add(1);
+    }
+
+    /// Counts how an exchange ended. The usual end is the difference to all exchanges, and costs
+    /// nothing here.
+    #[inline(always)]
+    pub(crate) fn ended(&self, ending: Ending) {
+        if ending != Ending::Complete {
+            self.endings[ending as usize].add(1);
+        }
     }
 
     /// Counts an exchange. Allocates with the first of a series and never again.
@@ -296,6 +359,7 @@ impl Metrics {
             workers: workers.collect(),
             // Closed before accepted, so that a close in between can not make it negative.
             connections_closed: sum(&|block| block.closed.read()),
+            connections_shed: sum(&|block| block.shed.read()),
             connections_accepted: sum(&|block| block.accepted.read()),
             received_bytes: sum(&|block| block.received_bytes.read()),
             sent_bytes: sum(&|block| block.sent_bytes.read()),
@@ -305,6 +369,8 @@ impl Metrics {
                 .map(|error| (error, sum(&|block| block.refusals[error as usize].read()))),
             limits: Limit::ALL
                 .map(|limit| (limit, sum(&|block| block.limits[limit as usize].read()))),
+            exchanges_cut: Ending::CUT
+                .map(|ending| (ending, sum(&|block| block.endings[ending as usize].read()))),
             pool: Pool::default(),
             series: self.series(),
         }
@@ -348,6 +414,8 @@ pub struct Snapshot {
     pub connections_accepted: u64,
     /// Connections closed since the start.
     pub connections_closed: u64,
+    /// Connections reset unaccepted since the start, because no descriptor or memory was left.
+    pub connections_shed: u64,
     /// Bytes received, heads and framing included.
     pub received_bytes: u64,
     /// Bytes handed to the kernel, heads and framing included.
@@ -358,6 +426,8 @@ pub struct Snapshot {
     pub refusals: [(Error, u64); Error::ALL.len()],
     /// How often each limit was reached.
     pub limits: [(Limit, u64); Limit::ALL.len()],
+    /// Exchanges without a whole answer, by how they ended.
+    pub exchanges_cut: [(Ending, u64); Ending::CUT.len()],
     /// The pool for handlers that may block.
     pub pool: Pool,
     /// Exchanges by route, method and status; empty unless the server was asked to time them.
@@ -579,6 +649,9 @@ mod tests {
         }
         for (at, state) in State::ALL.into_iter().enumerate() {
             assert_eq!(state as usize, at);
+        }
+        for (at, ending) in Ending::ALL.into_iter().enumerate() {
+            assert_eq!(ending as usize, at);
         }
         for (at, method) in Method::ALL.into_iter().enumerate() {
             assert_eq!(method as usize, at);

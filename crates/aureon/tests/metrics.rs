@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use aureon::limits::Limit;
-use aureon::metrics::{Snapshot, State};
+use aureon::metrics::{Ending, Snapshot, State};
 use aureon::server::sim::Simulation;
 use aureon::sys::sim::Faults;
 use aureon::{Exchange, Limits, Method, Observer, Request, Response, Router, Server};
@@ -65,6 +65,11 @@ fn state(snapshot: &Snapshot, wanted: State) -> u64 {
 
 fn hits(snapshot: &Snapshot, wanted: Limit) -> u64 {
     let found = snapshot.limits.iter().find(|(l, _)| *l == wanted);
+    found.unwrap().1
+}
+
+fn cut(snapshot: &Snapshot, wanted: Ending) -> u64 {
+    let found = snapshot.exchanges_cut.iter().find(|(e, _)| *e == wanted);
     found.unwrap().1
 }
 
@@ -206,6 +211,37 @@ fn limits_are_counted_by_name() {
     }
     pass(&mut simulation, 1_000);
     assert_eq!(hits(&simulation.metrics(), Limit::ConnectionsMax), 1);
+}
+
+#[test]
+fn an_exchange_without_a_whole_answer_is_counted_with_its_cause() {
+    let (mut simulation, heard) = simulation(Limits::DEFAULT);
+    let world = simulation.world.clone();
+    let mut large = || {
+        let client = world.connect();
+        world.client(client, |client| client.window = 10);
+        world.send(client, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
+        pass(&mut simulation, 10);
+        (client, simulation.metrics())
+    };
+    let (gone, snapshot) = large();
+    assert!(snapshot.exchanges_cut.iter().all(|(_, count)| *count == 0));
+    world.reset(gone);
+    let (_stalled, snapshot) = large();
+    assert_eq!(cut(&snapshot, Ending::PeerGone), 1);
+    pass(&mut simulation, 31_000);
+    assert_eq!(cut(&simulation.metrics(), Ending::WriteStalled), 1);
+    let whole = world.connect();
+    world.send(whole, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    pass(&mut simulation, 10);
+    let all: u64 = simulation
+        .metrics()
+        .exchanges_cut
+        .iter()
+        .map(|(_, n)| n)
+        .sum();
+    assert_eq!(all, 2, "a whole answer is none of them");
+    assert_eq!(heard.0.lock().unwrap().len(), 3);
 }
 
 #[test]

@@ -7,48 +7,8 @@
 use crate::app::{Fault, Peer, Request};
 use crate::http::{Error, Status};
 use crate::limits::Limit;
+pub use crate::metrics::Ending;
 use std::io;
-
-/// How an exchange ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// The answer was handed to the kernel whole.
-    Complete,
-    /// The peer went away before the answer was whole.
-    PeerGone,
-    /// The peer took nothing for `write_timeout_ms`.
-    WriteStalled,
-    /// The content's source failed: a stream, or a file that became shorter.
-    SourceFailed,
-    /// The drain deadline cut it off, or it kept us waiting when there was no room for others.
-    CutOff,
-    /// The handler answered after `answer_timeout_ms`, when the peer had its 503 already.
-    AnswerLate,
-}
-
-impl Ending {
-    /// Every way.
-    pub const ALL: [Ending; 6] = [
-        Ending::Complete,
-        Ending::PeerGone,
-        Ending::WriteStalled,
-        Ending::SourceFailed,
-        Ending::CutOff,
-        Ending::AnswerLate,
-    ];
-
-    /// A stable name for logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Ending::Complete => "complete",
-            Ending::PeerGone => "peer-gone",
-            Ending::WriteStalled => "write-stalled",
-            Ending::SourceFailed => "source-failed",
-            Ending::CutOff => "cut-off",
-            Ending::AnswerLate => "answer-late",
-        }
-    }
-}
 
 /// One request and its answer.
 #[derive(Clone, Copy, Debug)]

@@ -54,6 +54,7 @@ impl<D: Driver> Desk<D> {
             self.block
                 .record(route, request.method(), status, duration_us);
         }
+        self.block.ended(outcome.ending);
         let Some(observer) = &self.shared.observer else {
             return;
         };

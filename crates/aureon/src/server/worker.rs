@@ -175,7 +175,7 @@ impl<D: Driver> Worker<D> {
             Completion::Sendable { id } => self.go_on(id),
             Completion::Closed { id } => self.on_closed(id),
             Completion::Failed { id, .. } => self.close(id, Ending::PeerGone, false),
-            Completion::AcceptFailed(error) => self.on_accept_failed(&error),
+            Completion::AcceptFailed { error, shed } => self.on_accept_failed(&error, shed),
             Completion::Woken => {}
         }
     }
@@ -242,7 +242,8 @@ impl<D: Driver> Worker<D> {
     }
 
     /// No descriptor or no memory: nothing is accepted for a moment, what is open is served.
-    fn on_accept_failed(&mut self, error: &io::Error) {
+    fn on_accept_failed(&mut self, error: &io::Error, shed: u32) {
+        self.desk.block.shed.add(u64::from(shed));
         self.tell_trouble(error);
         self.make_room();
         self.pause_accept();

@@ -209,8 +209,8 @@ impl Epoll {
             Err(error) => match error.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                     self.accepts_left = 0;
-                    self.shed(listener);
-                    Some(Completion::AcceptFailed(error))
+                    let shed = self.shed(listener);
+                    Some(Completion::AcceptFailed { error, shed })
                 }
                 // accept(2): errors of the network that are already pending on the new socket
                 // are reported here; they are to be treated like EAGAIN.
@@ -220,10 +220,12 @@ impl Epoll {
     }
 
     /// No descriptor is left: tells those who wait to be accepted, by a reset, rather than let
-    /// them wait for a time-out. Each is accepted on the descriptor that was kept for this.
-    fn shed(&mut self, listener: usize) {
+    /// them wait for a time-out; how many. Each is accepted on the descriptor that was kept for
+    /// this.
+    fn shed(&mut self, listener: usize) -> u32 {
+        let mut count = 0;
         let Some(fd) = self.listeners.get(listener).map(AsRawFd::as_raw_fd) else {
-            return;
+            return count;
         };
         for _ in 0..ACCEPTS_PER_TURN {
             self.reserve = None;
@@ -231,6 +233,7 @@ impl Epoll {
                 Ok((shed, _)) => {
                     socket::reset_on_close(shed.as_raw_fd());
                     drop(shed);
+                    count += 1;
                     self.reserve = self.waker.fd.try_clone().ok();
                 }
                 Err(_) => break,
@@ -238,6 +241,7 @@ impl Epoll {
         }
         // Another thread may have taken it meanwhile; then the next shedding does without.
         self.reserve = self.waker.fd.try_clone().ok();
+        count
     }
 
     fn insert(&mut self, fd: OwnedFd) -> SocketId {

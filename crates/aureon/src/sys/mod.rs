@@ -125,7 +125,12 @@ pub enum Completion {
         listener: usize,
     },
     /// Accepting failed for a reason that is ours: no descriptor, no memory.
-    AcceptFailed(io::Error),
+    AcceptFailed {
+        /// The reason.
+        error: io::Error,
+        /// Connections that waited to be accepted and were reset instead.
+        shed: u32,
+    },
     /// Bytes arrived.
     Received {
         /// Where.

@@ -255,9 +255,10 @@ impl State {
             return None;
         }
         if self.random.chance(self.faults.accept_failures) {
-            return Some(Completion::AcceptFailed(io::Error::other(
-                "no descriptor left",
-            )));
+            return Some(Completion::AcceptFailed {
+                error: io::Error::other("no descriptor left"),
+                shed: 0,
+            });
         }
         let client = self.waiting.pop_front()?;
         let index = self.free.pop().unwrap_or_else(|| {

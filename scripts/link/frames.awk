@@ -1,68 +1,132 @@
-# Rewrites a program's assembly so that its unwind tables take half the bytes.
+# Replaces a program's unwind tables (scripts/link/unwind.c reads the new ones) in its assembly.
 #
-# The compiler describes a frame after each push and each pop, for a debugger that may stop
-# anywhere. A panic is only ever seen from a call. With a frame pointer there is then one
-# description for the whole function: the caller's frame is at %rbp+16, and every saved register
-# keeps its place. Said at the start of a function, the assembler puts it into an entry that all
-# functions with the same places share (DWARF 5 §6.4.1, "initial_instructions").
+# DWARF describes a frame after each push and each pop, for any compiler and for a debugger that
+# may stop anywhere: 24 bytes and more a function, and 15 KB of code in gcc's unwinder to read
+# them. A panic is only ever seen from a call, and this program's functions all keep a frame
+# pointer: what their caller needs back lies directly under it, in one order. So a function is
+# described by what it saves, one bit a register, and a function that is described otherwise stops
+# the link here.
 #
-# A function is rewritten only when that description is true at each of its calls: the frame
-# pointer is set up, and just the registers that it ever saves are saved. Others stay as they are.
+# Before a function that may unwind stand two bytes: its length. Section `frames` has four bytes
+# for it, in the order of the functions: where it begins, and its bits. Directly after it stand
+# the places that a panic does not just pass ("landing pads"), see write_sites().
 
+# The directives between a function's section and its first instruction, until it is known
+# whether the function has a description.
+/^\t\.(section\t\.)?text/ {
+  write_held()
+  write_sites()
+  section = $1 == ".text" ? ".text" : $2
+  sub(/,.*/, "", section)
+  held[++holding] = $0
+  next
+}
+/^\t\.section\t\.gcc_except_table/ { write_held(); sites = 1; next }
+/^\t\.section/ { write_held(); write_sites(); print; next }
+sites { read_sites(); next }
 /^\t\.cfi_startproc/ {
   inside = 1
-  strange = framed = sixteen = lines = calls = saved = now = arguments = 0
+  function_number++
+  framed = sixteen = lines = calls = saved = now = landing = 0
+  wrong = ""
   split("", place)
   split("", live)
   next
 }
 /^\t\.cfi_endproc/ { inside = 0; write_function(); next }
+holding && !inside { held[++holding] = $0; next }
 !inside { print; next }
+/^\t\.cfi_/ { read_frame(); next }
 { text[++lines] = $0 }
-/^\tcall/ { if (!framed) strange = 1; saved_at[++calls] = now }
-/^\t\.cfi_/ {
+/^\tcall/ {
+  if (!framed) wrong = "a call without a frame pointer"
+  saved_at[++calls] = now
+}
+END { write_held(); write_sites(); exit failed }
+
+function read_frame(  register) {
   register = $2
   sub(/,$/, "", register)
   if ($1 == ".cfi_def_cfa_offset") sixteen = register == 16
-  else if ($1 == ".cfi_def_cfa_register") {
-    if (register == "%rbp" && sixteen) framed = 1; else strange = 1
-  } else if ($1 == ".cfi_def_cfa") {
-    if (register == "%rsp" && $3 == 8) framed = 0
-    else if (register == "%rbp" && $3 == 16) framed = 1
-    else strange = 1
-  } else if ($1 == ".cfi_offset") {
-    if (register !~ /^%(rbp|rbx|r12|r13|r14|r15)$/) strange = 1
-    if (register == "%rbp" && $3 != -16) strange = 1
-    if ((register in place) && place[register] != $3) strange = 1
+  else if ($1 == ".cfi_def_cfa_register") framed = sixteen && register == "%rbp"
+  else if ($1 == ".cfi_def_cfa") framed = register == "%rbp" && $3 == 16
+  else if ($1 == ".cfi_offset") {
+    if ((register in place) && place[register] != $3) wrong = register " in two places"
     if (!(register in place)) { place[register] = $3; saved++ }
     if (!(register in live)) { live[register] = 1; now++ }
   } else if ($1 == ".cfi_restore") {
-    if (register in live) { delete live[register]; now-- } else strange = 1
-  } else if ($1 == ".cfi_escape") {
-    # DW_CFA_GNU_args_size: bytes of arguments that a landing pad finds on the stack.
-    if (register != "0x2e" || NF != 3) strange = 1
-    if ($3 != "0x00") arguments = 1
-  } else if ($1 != ".cfi_lsda" && $1 != ".cfi_personality") strange = 1
+    if (!(register in live)) wrong = register " restored twice"
+    delete live[register]
+    now--
+  } else if ($1 == ".cfi_lsda") landing = 1
+  # DW_CFA_GNU_args_size: arguments that a landing pad would have to pop.
+  else if ($1 == ".cfi_escape") { if ($2 != "0x2e," || $3 != "0x00") wrong = "pushed arguments" }
+  else if ($1 != ".cfi_personality") wrong = $0
 }
 
-function write_function(  i, compact) {
-  compact = !strange && ("%rbp" in place)
-  for (i = 1; i <= calls; i++) if (saved_at[i] != saved) compact = 0
-  print "\t.cfi_startproc"
-  if (compact) write_frame()
-  for (i = 1; i <= lines; i++)
-    if (!compact || text[i] !~ /^\t\.cfi_/ || text[i] ~ /^\t\.cfi_(lsda|personality)/ ||
-        (arguments && text[i] ~ /^\t\.cfi_escape/)) print text[i]
-  print "\t.cfi_endproc"
+function write_held(  i) {
+  for (i = 1; i <= holding; i++) print held[i]
+  holding = 0
 }
 
-# The assembler shares an entry with whatever begins like it. Frames that save something differ in
-# a place; the one that saves nothing is told apart by the order.
-function write_frame(  i, count, names) {
-  if (saved > 1) print "\t.cfi_def_cfa %rbp, 16"
-  print "\t.cfi_offset %rbp, -16"
-  if (saved == 1) print "\t.cfi_def_cfa %rbp, 16"
-  count = split("%rbx %r12 %r13 %r14 %r15", names, " ")
-  for (i = 1; i <= count; i++)
-    if (names[i] in place) print "\t.cfi_offset " names[i] ", " place[names[i]]
+function write_function(  i, bits, at, names, name) {
+  for (i = 1; i <= calls; i++) if (saved_at[i] != saved) wrong = "a call before all is saved"
+  if (calls && !("%rbp" in place && place["%rbp"] == -16)) wrong = "no frame pointer saved"
+  split("%r15 %r14 %r13 %r12 %rbx", names, " ")
+  at = -24
+  for (i = 1; i <= 5; i++)
+    if (names[i] in place) {
+      if (place[names[i]] != at) wrong = names[i] " at " place[names[i]]
+      at -= 8
+      bits += 2 ^ (i - 1)
+    }
+  if (landing) bits += 32
+  for (i = 1; i <= holding; i++) {
+    if (held[i] ~ /^[^\t]+:$/ && held[i] !~ /^\.Lfunc_begin/) {
+      name = held[i]
+      if (calls) print "\t.short\t.Lframe_end" function_number "-.Lframe" function_number
+      print ".Lframe" function_number ":"
+    }
+    print held[i]
+  }
+  holding = 0
+  if (calls && wrong) {
+    print "link: " name " " wrong >"/dev/stderr"
+    failed = 1
+  }
+  for (i = 1; i <= lines; i++) print text[i]
+  print ".Lframe_end" function_number ":"
+  if (calls) {
+    print "\t.section\tframes,\"ao\",@progbits," section
+    printf "\t.long\t.Lframe%d-.+%d\n", function_number, bits * 2 ^ 25
+  }
+}
+
+# A site is a range of calls with its landing pad: four lines, start, length, landing pad and
+# action. Then come the actions: the byte that a site's action counts to says whether it is a catch.
+function read_sites() {
+  if ($0 ~ /^\.Lcst_begin/) rows = 0
+  else if ($0 ~ /^\.Lcst_end/) { site_rows = rows; actions = 0 }
+  else if ($1 == ".uleb128" || $1 == ".byte") { row[++rows] = $2; action[++actions] = $2 }
+}
+
+# First their count, then for each the distance from the end of the one before, its length, and how
+# far into the function the landing pad is, doubled, plus one if it catches; 0 where a panic just
+# passes. A call that is in no site cannot panic.
+function write_sites(  i, from, length_of, pad) {
+  if (!sites) return
+  sites = 0
+  print "\t.section\t" section ",\"ax\",@progbits"
+  print "\t.uleb128 " site_rows / 4
+  for (i = 1; i <= site_rows; i += 4) {
+    from = row[i]
+    if (i > 1) sub(/-.*/, "-" last, from)
+    print "\t.uleb128 " from
+    print "\t.uleb128 " row[i + 1]
+    pad = row[i + 2]
+    if (pad == "0") print "\t.byte\t0"
+    else print "\t.uleb128 (" pad ")*2+" (row[i + 3] != 0 && action[row[i + 3]] != 0)
+    last = row[i + 1]
+    sub(/-.*/, "", last)
+  }
 }

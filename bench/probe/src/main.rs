@@ -60,12 +60,73 @@ fn descend(depth: u64, passed: &AtomicU64) -> u64 {
     sum + deeper
 }
 
+/// Ten arguments, four of them on the stack, and a local that stands on a boundary of 64 bytes:
+/// where a landing pad goes on, both must be where the function left them.
+#[inline(never)]
+fn pass_many(numbers: [u64; 10], passed: &AtomicU64) -> u64 {
+    #[repr(align(64))]
+    struct Aligned([u64; 8]);
+    struct Sum<'a>(&'a Aligned, u64, &'a AtomicU64);
+    impl Drop for Sum<'_> {
+        fn drop(&mut self) {
+            let held: u64 = self.0.0.iter().sum();
+            self.2.fetch_add(held + self.1, Ordering::SeqCst);
+        }
+    }
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    fn add(a: u64, b: u64, c: u64, d: u64, e: u64, f: u64, g: u64, h: u64, i: u64, j: u64) -> u64 {
+        let sum = black_box(a + b * 2 + c * 3 + d * 4 + e * 5 + f * 6 + g * 7 + h * 8 + i * 9 + j);
+        assert!(!sum.is_multiple_of(2), "an even sum: {sum}");
+        sum
+    }
+    let aligned = black_box(Aligned([numbers[0]; 8]));
+    assert_eq!(std::ptr::from_ref(&aligned).addr() % 64, 0);
+    let [a, b, c, d, e, f, g, h, i, j] = numbers;
+    let _sum = Sum(&aligned, black_box(1), passed);
+    let first = add(a, b, c, d, e, f, g, h, i, j);
+    let second = catch_unwind(|| add(j, i, h, g, f, e, d, c, b, a)).unwrap_or(first);
+    first + add(first, second, 2, 2, 2, 2, 2, 2, 2, 2)
+}
+
+/// The panics that must end the process, by the program's argument.
+fn end(how: &str) {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("in a destructor");
+        }
+    }
+    extern "C" fn called_by_c() {
+        panic!("through C");
+    }
+    let ended = catch_unwind(|| match how {
+        "in-a-destructor" => drop(black_box(Panics)),
+        _ => black_box(called_by_c as extern "C" fn())(),
+    });
+    println!("went on: {ended:?}");
+}
+
 fn main() -> std::io::Result<()> {
+    if let Some(how) = std::env::args().nth(1) {
+        end(&how);
+        return Ok(());
+    }
     let passed = AtomicU64::new(0);
     // Levels 12 to 15 return, each with 21 times ten times its depth and 70; all are dropped once.
     let sum = descend(15, &passed);
     assert_eq!(sum, (12..=15).map(|depth| depth * 210 + 70).sum());
     assert_eq!(passed.load(Ordering::SeqCst), (0..=15).sum());
+
+    // From 1 the sums are odd, even (caught, and answered by the first) and odd; from 2 the first
+    // is even already. What pass_many holds is added each time.
+    let passed = AtomicU64::new(0);
+    let sums = [1, 2].map(|first| {
+        let numbers = [first, 3, 2, 2, 2, 2, 2, 2, 2, 2];
+        catch_unwind(AssertUnwindSafe(|| pass_many(numbers, &passed))).ok()
+    });
+    assert_eq!(sums, [Some(93 + 365), None]);
+    assert_eq!(passed.load(Ordering::SeqCst), 8 + 1 + 16 + 1);
 
     let map = HashMap::from([(String::from("known"), 7)]);
     let caught = std::thread::spawn(move || {

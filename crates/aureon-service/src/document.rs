@@ -1,15 +1,9 @@
 //! The configuration file's text → its entries with line and column.
 //!
-//! `toml_parser` turns the text into events; this file keeps what a flat list of settings needs
-//! (keys, scalars, arrays of scalars) and reports everything else, all mistakes of the file and
-//! not only the first. It knows no setting: `config` compares the entries with the table.
-//! TOML 1.0. Called for `aureon.toml` only.
-
-use toml_parser::decoder::Encoding;
-use toml_parser::parser::{Event, EventKind, RecursionGuard, parse_document};
-use toml_parser::{Expected, ParseError, Source, Span};
-
-use crate::problem::order;
+//! Reads what a flat list of settings needs of TOML 1.0 (keys, scalars, arrays of scalars) and
+//! reports everything else, all mistakes of the file and not only the first. It knows no setting:
+//! `config` compares the entries with the table. A parser of all of TOML would be 16 KB of the
+//! program; `tests/document.rs` compares this one with one. Called for `aureon.toml` only.
 
 /// A value as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,235 +47,306 @@ pub struct Mistake {
     pub fix: String,
 }
 
-/// Arrays within arrays; no setting nests, so this only bounds the parser's recursion.
-const DEPTH_MAX: u32 = 16;
-
 /// Parses the text of a file. Entries are found even beside mistakes.
 pub fn parse_entries(text: &str) -> (Vec<Entry>, Vec<Mistake>) {
-    let source = Source::new(text);
-    let tokens = source.lex().into_vec();
-    let mut events: Vec<Event> = Vec::new();
-    let mut errors: Vec<ParseError> = Vec::new();
-    let mut guard = RecursionGuard::new(&mut events, DEPTH_MAX);
-    parse_document(&tokens, &mut guard, &mut errors);
     let mut reader = Reader {
-        source,
         lines: Lines::new(text),
-        errors,
-        ..Reader::default()
+        // A mark of the byte order means nothing in UTF-8, and some editors write one.
+        at: if text.starts_with('\u{feff}') { 3 } else { 0 },
+        in_array: false,
+        in_table: false,
     };
-    for event in &events {
-        reader.on_event(event);
+    let mut entries = Vec::new();
+    let mut mistakes = Vec::new();
+    while reader.at < text.len() {
+        match reader.line(&entries) {
+            Ok(entry) => entries.extend(entry),
+            Err((at, what, fix)) => {
+                mistakes.push(Mistake {
+                    at: reader.lines.locate(at),
+                    what,
+                    fix: fix.to_owned(),
+                });
+                reader.recover(at);
+            }
+        }
     }
-    reader.finish()
+    (entries, mistakes)
+}
+
+/// The byte a mistake is at, what is wrong, what to write instead.
+type Fault = (usize, String, &'static str);
+
+fn fault<T>(at: usize, what: &str, fix: &'static str) -> Result<T, Fault> {
+    Err((at, what.to_owned(), fix))
+}
+
+/// What may not stand in a comment or in quotes (TOML 1.0, "Comment" and "String").
+fn is_control(byte: u8) -> bool {
+    byte != b'\t' && byte.is_ascii_control()
+}
+
+fn is_bare(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
 
 struct Reader<'a> {
-    source: Source<'a>,
     lines: Lines<'a>,
-    errors: Vec<ParseError>,
-    entries: Vec<Entry>,
-    mistakes: Vec<Mistake>,
-    key: String,
-    key_at: usize,
-    /// Inside `[` and `]` of a heading, and since its mistake was reported.
-    heading: bool,
+    /// The byte that is read next.
+    at: usize,
+    /// Whether the value is an array: it may go on after the end of its line.
+    in_array: bool,
+    /// Whether a table's heading was read: its mistake stands for all that is under it.
     in_table: bool,
-    /// How deep in arrays the value is, the deepest so far, and the array's elements.
-    depth: u32,
-    list: Vec<Written>,
-    list_at: usize,
-    /// How deep in inline tables.
-    inline: u32,
-}
-
-impl Default for Reader<'_> {
-    fn default() -> Self {
-        Reader {
-            source: Source::new(""),
-            lines: Lines::new(""),
-            errors: Vec::new(),
-            entries: Vec::new(),
-            mistakes: Vec::new(),
-            key: String::new(),
-            key_at: 0,
-            heading: false,
-            in_table: false,
-            depth: 0,
-            list: Vec::new(),
-            list_at: 0,
-            inline: 0,
-        }
-    }
 }
 
 impl Reader<'_> {
-    fn on_event(&mut self, event: &Event) {
-        let start = event.span().start();
-        match event.kind() {
-            EventKind::StdTableOpen | EventKind::ArrayTableOpen => {
-                self.heading = true;
+    fn rest(&self) -> &str {
+        self.lines.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// The next byte; none at the end of the text.
+    fn peek(&self) -> Option<u8> {
+        self.lines.text.as_bytes().get(self.at).copied()
+    }
+
+    /// Whether `word` comes next, which is then read.
+    fn skip(&mut self, word: &str) -> bool {
+        let found = self.rest().starts_with(word);
+        if found {
+            self.at += word.len();
+        }
+        found
+    }
+
+    /// Reads bytes as long as they are `wanted`.
+    fn skip_while(&mut self, wanted: fn(u8) -> bool) {
+        while self.peek().is_some_and(wanted) {
+            self.at += 1;
+        }
+    }
+
+    fn skip_blanks(&mut self) {
+        self.skip_while(|byte| byte == b' ' || byte == b'\t');
+    }
+
+    /// What may follow on a line: blanks, a comment, the line's end.
+    fn end_line(&mut self, expected: &'static str) -> Result<(), Fault> {
+        self.skip_blanks();
+        if self.skip("#") {
+            self.skip_while(|byte| !is_control(byte));
+        }
+        if self.skip("\n") || self.skip("\r\n") || self.peek().is_none() {
+            return Ok(());
+        }
+        fault(self.at, "this does not belong here", expected)
+    }
+
+    fn line(&mut self, entries: &[Entry]) -> Result<Option<Entry>, Fault> {
+        self.in_array = false;
+        self.skip_blanks();
+        let key_at = self.at;
+        match self.peek() {
+            None | Some(b'\n' | b'\r' | b'#') => {
+                self.end_line("expected a new line")?;
+                return Ok(None);
+            }
+            Some(b'[') => {
                 self.in_table = true;
-                self.key.clear();
-                self.report(
-                    start,
-                    "there are no tables in this file",
-                    "write keys without one",
-                );
-            }
-            EventKind::StdTableClose | EventKind::ArrayTableClose => {
-                self.heading = false;
-                self.key.clear();
-            }
-            // A heading's mistake stands for all that is under it.
-            _ if self.in_table => {}
-            EventKind::InlineTableOpen => {
-                if self.inline == 0 {
-                    self.report(start, "no setting takes a table", "");
-                }
-                self.inline += 1;
-            }
-            EventKind::InlineTableClose => {
-                self.inline = self.inline.saturating_sub(1);
-                if self.inline == 0 {
-                    self.key.clear();
-                }
-            }
-            _ if self.inline > 0 => {}
-            EventKind::SimpleKey => self.on_key(event),
-            EventKind::ArrayOpen => {
-                if self.depth == 0 {
-                    self.list_at = start;
-                    self.list.clear();
-                } else if self.depth == 1 {
-                    self.report(start, "no setting takes an array in an array", "");
-                }
-                self.depth += 1;
-            }
-            EventKind::ArrayClose => {
-                self.depth = self.depth.saturating_sub(1);
-                if self.depth == 0 {
-                    let list = Written::List(std::mem::take(&mut self.list));
-                    self.on_value(self.list_at, list);
-                }
-            }
-            EventKind::Scalar => {
-                let value = self.scalar(event);
-                match (self.depth, value) {
-                    (0, Some(value)) => self.on_value(start, value),
-                    // What is wrong with it is reported already.
-                    (0, None) => self.key.clear(),
-                    (1, Some(value)) => self.list.push(value),
-                    _ => {}
-                }
+                let what = "there are no tables in this file";
+                return fault(key_at, what, "write keys without one");
             }
             _ => {}
         }
-    }
-
-    fn on_key(&mut self, event: &Event) {
-        if self.key.is_empty() {
-            self.key_at = event.span().start();
+        let key = self.key()?;
+        if !self.skip("=") {
+            return fault(self.at, "a key needs a value", "expected `=`");
+        }
+        self.skip_blanks();
+        let value_at = self.at;
+        let value = if self.skip("[") {
+            self.list()?
         } else {
-            self.key.push('.');
+            self.scalar()?
+        };
+        self.end_line("expected a new line")?;
+        if let Some(first) = entries.iter().find(|other| other.key == key) {
+            let line = crate::value::show_digits(u64::from(first.key_at.0));
+            let what = [
+                "`",
+                &key,
+                "` stands a second time; it is set on line ",
+                &line,
+            ]
+            .concat();
+            return Err((key_at, what, ""));
         }
-        if let Some(raw) = self.source.get(event) {
-            raw.decode_key(&mut self.key, &mut self.errors);
-        }
-    }
-
-    fn on_value(&mut self, value_at: usize, value: Written) {
-        let entry = Entry {
-            key: std::mem::take(&mut self.key),
-            key_at: self.lines.locate(self.key_at),
+        Ok(Some(Entry {
+            key,
+            key_at: self.lines.locate(key_at),
             value,
             value_at: self.lines.locate(value_at),
-        };
-        let first = self.entries.iter().find(|other| other.key == entry.key);
-        if let Some(first) = first {
-            let line = crate::value::show_digits(u64::from(first.key_at.0));
-            let what = ["`", &entry.key, "` stands a second time"].concat();
-            self.report(self.key_at, &what, &["it is set on line ", &line].concat());
-            return;
-        }
-        self.entries.push(entry);
+        }))
     }
 
-    fn scalar(&mut self, event: &Event) -> Option<Written> {
-        let raw = self.source.get(event)?;
-        let start = event.span().start();
-        match event.encoding() {
-            None if raw.is_empty() => {
-                self.report(start, "there is no value", "");
-                None
-            }
-            None => Some(parse_bare(raw.as_str())),
-            Some(Encoding::LiteralString | Encoding::BasicString) => {
-                // A key's quotes follow the same grammar as a value's; the general scalar
-                // decoder would bring dates and floats, which no setting takes, into the binary.
-                let mut text = String::new();
-                raw.decode_key(&mut text, &mut self.errors);
-                Some(Written::Text(text))
-            }
-            Some(_) => {
-                self.report(
-                    start,
-                    "no setting takes several lines",
-                    "write it in plain quotes",
-                );
-                None
-            }
-        }
-    }
-
-    fn report(&mut self, at: usize, what: &str, fix: &str) {
-        let at = self.lines.locate(at);
-        self.mistakes.push(Mistake {
-            at,
-            what: what.to_owned(),
-            fix: fix.to_owned(),
-        });
-    }
-
-    fn finish(mut self) -> (Vec<Entry>, Vec<Mistake>) {
-        let errors = std::mem::take(&mut self.errors);
-        let broken: Vec<Mistake> = errors.iter().map(|error| self.syntax(error)).collect();
-        // What else seems wrong on a line that does not parse is a consequence.
-        let sound = |at: Position| broken.iter().all(|mistake| mistake.at.0 != at.0);
-        self.entries
-            .retain(|entry| sound(entry.key_at) && sound(entry.value_at));
-        self.mistakes.retain(|mistake| sound(mistake.at));
-        self.mistakes.extend(broken);
-        order(&mut self.mistakes, |mistake| mistake.at);
-        // The parser may see one fault from two sides; a place is reported once.
-        self.mistakes.dedup_by_key(|mistake| mistake.at);
-        (self.entries, self.mistakes)
-    }
-
-    fn syntax(&self, error: &ParseError) -> Mistake {
-        let span = error
-            .unexpected()
-            .or(error.context())
-            .unwrap_or(Span::new_unchecked(0, 0));
-        let mut fix = String::new();
-        for expected in error.expected().unwrap_or_default() {
-            fix.push_str(if fix.is_empty() { "expected " } else { " or " });
-            match expected {
-                Expected::Literal("\n") => fix.push_str("a new line"),
-                Expected::Literal(word) => {
-                    fix.push('`');
-                    fix.push_str(word);
-                    fix.push('`');
+    /// A key and the blanks after it.
+    fn key(&mut self) -> Result<String, Fault> {
+        let mut key = String::new();
+        loop {
+            let at = self.at;
+            match self.peek() {
+                Some(b'"' | b'\'') => key.push_str(&self.quoted()?),
+                _ => {
+                    self.skip_while(is_bare);
+                    if self.at == at {
+                        return fault(at, "this is no key", "expected letters, digits, `-`, `_`");
+                    }
+                    key.push_str(self.lines.text.get(at..self.at).unwrap_or_default());
                 }
-                Expected::Description(words) => fix.push_str(words),
-                _ => {}
+            }
+            self.skip_blanks();
+            if !self.skip(".") {
+                return Ok(key);
+            }
+            key.push('.');
+            self.skip_blanks();
+        }
+    }
+
+    /// An array's elements, after its bracket.
+    fn list(&mut self) -> Result<Written, Fault> {
+        self.in_array = true;
+        let mut list = Vec::new();
+        loop {
+            self.skip_lines()?;
+            if self.skip("]") {
+                break;
+            }
+            if self.peek() == Some(b'[') {
+                return fault(self.at, "no setting takes an array in an array", "");
+            }
+            list.push(self.scalar()?);
+            self.skip_lines()?;
+            if !self.skip(",") && self.peek() != Some(b']') {
+                return fault(self.at, "the array is not closed", "expected `,` or `]`");
             }
         }
-        let at = self.lines.locate(span.start());
-        Mistake {
-            at,
-            what: error.description().to_owned(),
-            fix,
+        self.in_array = false;
+        Ok(Written::List(list))
+    }
+
+    /// Blanks, comments and ends of lines, between an array's elements.
+    fn skip_lines(&mut self) -> Result<(), Fault> {
+        loop {
+            self.skip_blanks();
+            match self.peek() {
+                Some(b'#' | b'\n' | b'\r') => self.end_line("expected a new line")?,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn scalar(&mut self) -> Result<Written, Fault> {
+        let at = self.at;
+        match self.peek() {
+            Some(b'"' | b'\'') => return Ok(Written::Text(self.quoted()?)),
+            Some(b'{') => return fault(at, "no setting takes a table", ""),
+            _ => {}
+        }
+        self.skip_while(|byte| !is_control(byte) && !b",]#=\"'{}[".contains(&byte));
+        let bare = self.lines.text.get(at..self.at).unwrap_or_default();
+        let bare = bare.trim_end_matches([' ', '\t']);
+        if bare.is_empty() {
+            return fault(at, "there is no value", "");
+        }
+        Ok(parse_bare(bare))
+    }
+
+    /// A string in either kind of quotes, unescaped if they are double.
+    fn quoted(&mut self) -> Result<String, Fault> {
+        let start = self.at;
+        let quote = if self.skip("\"\"\"") || self.skip("'''") {
+            let what = "no setting takes several lines";
+            return fault(start, what, "write it in plain quotes");
+        } else if self.skip("\"") {
+            '"'
+        } else {
+            self.at += 1;
+            '\''
+        };
+        let mut text = String::new();
+        loop {
+            let at = self.at;
+            let next = self.rest().chars().next();
+            self.at += next.map_or(0, char::len_utf8);
+            match next {
+                Some(end) if end == quote => return Ok(text),
+                Some('\\') if quote == '"' => match self.escaped() {
+                    Some(escaped) => text.push(escaped),
+                    None => {
+                        return fault(
+                            at,
+                            "there is no such escape",
+                            "write `\\\\` for a backslash",
+                        );
+                    }
+                },
+                None | Some('\n' | '\r') => return fault(start, "the quotes are not closed", ""),
+                Some(other) if u8::try_from(other).is_ok_and(is_control) => {
+                    return fault(at, "a control character cannot stand in quotes", "");
+                }
+                Some(other) => text.push(other),
+            }
+        }
+    }
+
+    /// What stands after a backslash.
+    fn escaped(&mut self) -> Option<char> {
+        let letter = self.peek()?;
+        self.at += 1;
+        let digits = match letter {
+            b'b' => return Some('\u{8}'),
+            b't' => return Some('\t'),
+            b'n' => return Some('\n'),
+            b'f' => return Some('\u{c}'),
+            b'r' => return Some('\r'),
+            b'e' => return Some('\u{1b}'),
+            b'"' | b'\\' => return Some(char::from(letter)),
+            b'x' => 2,
+            b'u' => 4,
+            b'U' => 8,
+            _ => return None,
+        };
+        let mut code = 0;
+        for _ in 0..digits {
+            code = code * 16 + char::from(self.peek()?).to_digit(16)?;
+            self.at += 1;
+        }
+        char::from_u32(code)
+    }
+
+    /// After a mistake, goes to where an entry may begin again: the next line, and in an array the
+    /// next line that looks like one. Under a table's heading none does.
+    fn recover(&mut self, fault_at: usize) {
+        self.at = fault_at;
+        let is_long = self.rest().starts_with("\"\"\"") || self.rest().starts_with("'''");
+        if self.in_table {
+            self.at = self.lines.text.len();
+        } else if is_long {
+            // To its end, if it has one.
+            let (quotes, inside) = self.rest().split_at(3);
+            self.at += 3 + inside.find(quotes).unwrap_or(0);
+        }
+        loop {
+            self.skip_while(|byte| byte != b'\n');
+            self.skip("\n");
+            let line = self.rest().trim_start_matches([' ', '\t']);
+            let after_key = line.trim_start_matches(|char| u8::try_from(char).is_ok_and(is_bare));
+            let looks_like_entry = after_key.len() < line.len()
+                && after_key.trim_start_matches([' ', '\t']).starts_with('=');
+            if !self.in_array || looks_like_entry || self.peek().is_none() {
+                return;
+            }
         }
     }
 }

@@ -112,7 +112,7 @@ fn is_answered(mut stream: &TcpStream) -> bool {
 }
 
 #[test]
-fn without_descriptors_it_sheds_and_goes_on_by_itself() {
+fn without_descriptors_it_makes_room_and_goes_on_by_itself() {
     let place = Place::new("clients-descriptors");
     let mut limited = Command::new("sh");
     let admin = ["--admin", "unix:admin"];
@@ -126,20 +126,19 @@ fn without_descriptors_it_sheds_and_goes_on_by_itself() {
     let daemon = Daemon::spawn(limited);
     let connect = || TcpStream::connect(&daemon.address).unwrap();
     let clients: Vec<TcpStream> = (0..60).map(|_| connect()).collect();
-    // Those beyond the limit are told, rather than left waiting.
-    let (mut held, shed): (Vec<_>, Vec<_>) = clients.into_iter().partition(is_answered);
-    assert!(held.len() > 15 && shed.len() >= 20, "{} held", held.len());
-    // What is open is served meanwhile.
-    assert!(held.iter().all(is_answered));
-    held.truncate(10);
-    // There is room again. The server looks after a moment; until then it may still shed.
+    // Each is answered, or closed to make room for another or because there is none: nobody is
+    // left waiting. How many of each depends on how long the machine lets them be idle.
+    let answered = clients.iter().filter(|client| is_answered(client)).count();
+    assert!(answered > 15, "{answered} answered");
+    // There is room for who comes now.
     let later = (0..1_000).position(|_| is_answered(&connect())).unwrap();
-    assert!(held.iter().all(is_answered));
-    // Nobody is turned away uncounted.
+    drop(clients);
+    // Nobody is turned away uncounted; one connection was the service's own.
     let told = run(&place, &[&["status", "--json"], &admin[..]].concat());
     let told: Value = serde_json::from_slice(&told.stdout).unwrap();
-    assert_eq!(told["shed"], shed.len() + later, "{told}");
+    let counted = told["accepted"].as_u64().unwrap() + told["shed"].as_u64().unwrap();
+    assert_eq!(counted, 60 + later as u64 + 1 + 1, "{told}");
     let (_, out) = daemon.stop();
     let troubles = out.lines().filter(|line| line.contains("accept: ")).count();
-    assert_eq!(troubles, 1, "{out}");
+    assert!(troubles >= 1, "{out}");
 }

@@ -427,12 +427,12 @@ impl Epoll {
     }
 }
 
-/// `Duration::as_micros` counts in 128 bits, for spans beyond half a million years.
 /// The descriptor from which on few are left of so many.
 fn short_from(max: u64) -> RawFd {
     RawFd::try_from(max - (max / 4).min(DESCRIPTORS_KEPT)).unwrap_or(RawFd::MAX)
 }
 
+/// `Duration::as_micros` counts in 128 bits, for spans beyond half a million years.
 fn microseconds(span: Duration) -> u64 {
     span.as_secs() * 1_000_000 + u64::from(span.subsec_micros())
 }

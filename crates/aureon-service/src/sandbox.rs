@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aureon::Sandbox;
-use aureon::sys::landlock::{self, Access};
+use aureon::sys::sandbox::{self, Access};
 
 use crate::check::absolute;
 use crate::config::Loaded;
@@ -94,7 +94,7 @@ pub fn outside(sandbox: &Sandbox, root: &Path) -> Option<String> {
 
 /// One line about it for reports.
 pub fn describe(config: &Config) -> String {
-    let (Some(sandbox), Some(version)) = (rules(config, false), landlock::version()) else {
+    let (Some(sandbox), Some(version)) = (rules(config, false), sandbox::version()) else {
         return match config.sandbox.as_str() {
             "off" => "off".to_owned(),
             _ => "not in force: this kernel has no Landlock".to_owned(),

@@ -14,7 +14,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
-use aureon::sys::landlock;
+use aureon::sys::sandbox;
 use aureon::{Method, Request};
 use aureon_service::Service;
 use aureon_service::config::{Given, Source};
@@ -52,7 +52,7 @@ fn workers_are_confined_and_the_supervisor_is_not() {
     let threads = confined(daemon.child.id());
     assert!(threads.len() > 3, "{threads:?}");
     for (name, is_confined) in threads {
-        let expected = inherited || (name == "aureon-0" && landlock::version().is_some());
+        let expected = inherited || (name == "aureon-0" && sandbox::version().is_some());
         assert_eq!(is_confined, expected, "{name}");
     }
     assert_eq!(daemon.stop().0, Some(0));
@@ -108,7 +108,7 @@ fn a_reload_to_a_root_outside_is_refused_and_to_one_inside_is_not() {
     assert_eq!(daemon.get("/page").body, b"a/other");
     configure("b/site");
     daemon.signal("HUP");
-    if landlock::version().is_some() {
+    if sandbox::version().is_some() {
         daemon.line_with("not reloaded, everything stays as it was");
         daemon.line_with("b/site lies outside of the sandbox that the workers began with");
         assert_eq!(daemon.get("/page").body, b"a/other");
@@ -134,7 +134,7 @@ fn check_says_whether_it_is_in_force() {
     let arguments = ["check", "--listen", "127.0.0.1:0", "./site"];
     let output = run(&place, &arguments);
     let told = text(&output.stdout);
-    let expected = match landlock::version() {
+    let expected = match sandbox::version() {
         Some(version) => format!(
             "Sandbox: Landlock {version}: handlers may open {}; auto",
             fs::canonicalize(&place.0).unwrap().display()
@@ -207,7 +207,7 @@ fn a_backends_own_handlers_open_the_root_and_their_paths_only() {
         assert!(!server.is_finished(), "the service did not start");
         UnixStream::connect(&socket).is_ok()
     });
-    let denied = match landlock::version() {
+    let denied = match sandbox::version() {
         Some(_) => "Err(PermissionDenied) Err(PermissionDenied)",
         None => "Ok(()) Ok(())",
     };
@@ -217,7 +217,7 @@ fn a_backends_own_handlers_open_the_root_and_their_paths_only() {
         assert_eq!(ask(&socket, "/secret"), denied);
         assert_eq!(ask(&socket, "/pool"), denied);
     }
-    if landlock::version().is_some() {
+    if sandbox::version().is_some() {
         assert_eq!(ask(&socket, "/passwd"), denied);
     }
     assert_eq!(fs::read(place.0.join("secret")).unwrap(), b"a secret");

@@ -4,7 +4,7 @@
 // Helpers of tests may fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use aureon::sys::landlock;
+use aureon::sys::sandbox;
 use aureon::{Address, BodyReader, Files, Method, Request, Router, Running, Sandbox, Server};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -87,7 +87,7 @@ fn a_handler_on_any_thread_opens_nothing_that_was_not_permitted() {
     sandbox.read(place.0.join("root"));
     let running = serve(&place, sandbox);
     // Where the kernel has no Landlock the server runs without, and says so.
-    assert_eq!(running.is_sandboxed(), landlock::version().is_some());
+    assert_eq!(running.is_sandboxed(), sandbox::version().is_some());
     let expected = match running.is_sandboxed() {
         true => "PermissionDenied",
         false => "a secret",
@@ -123,7 +123,7 @@ fn what_is_permitted_is_opened_and_a_path_that_is_missing_is_named() {
     match started {
         Err(error) => assert!(error.to_string().contains("nowhere"), "{error}"),
         Ok(running) => {
-            assert!(!running.is_sandboxed() && landlock::version().is_none());
+            assert!(!running.is_sandboxed() && sandbox::version().is_none());
             end(running);
         }
     }

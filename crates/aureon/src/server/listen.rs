@@ -1,15 +1,14 @@
 //! Addresses to listen on, and the listeners behind them.
 //!
-//! Every TCP address gets one listener for each worker (`SO_REUSEPORT`), so that the kernel
-//! spreads connections and no worker waits for another. A Unix socket, or one that was
-//! inherited, is shared: whoever keeps an inherited one keeps its queue as well, and a listener
+//! Where the kernel spreads connections over several listeners of one address (`SO_REUSEPORT` on
+//! Linux), each worker gets its own, so that none waits for another. A Unix socket, or one that
+//! was inherited, is shared: whoever keeps an inherited one keeps its queue as well, and a listener
 //! bound beside it would lose its own when we end.
 
-use crate::sys::socket;
+use crate::sys::socket::{self, Listener};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// What a server listens on.
@@ -59,7 +58,7 @@ impl std::error::Error for ListenError {
 struct Bound {
     address: Address,
     /// One, unless a process that had several workers handed its own over.
-    listeners: Vec<OwnedFd>,
+    listeners: Vec<Listener>,
     /// Ours to bind again for each worker, rather than somebody else's.
     own: bool,
     /// The path of a Unix socket is removed at the end.
@@ -80,9 +79,9 @@ pub(super) struct Listeners {
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     /// A set for each worker, and which of them expect a PROXY header.
-    pub(super) sets: Vec<(Vec<OwnedFd>, Vec<bool>)>,
+    pub(super) sets: Vec<(Vec<Listener>, Vec<bool>)>,
     /// Copies of all of them.
-    pub(super) copies: Vec<OwnedFd>,
+    pub(super) copies: Vec<Listener>,
     /// Paths of Unix sockets to remove at the end.
     pub(super) unix_paths: Vec<PathBuf>,
 }
@@ -155,7 +154,7 @@ impl Listeners {
         Ok(())
     }
 
-    fn push(&mut self, address: Address, fd: OwnedFd, own: bool, removes_path: bool) {
+    fn push(&mut self, address: Address, fd: Listener, own: bool, removes_path: bool) {
         self.bound.push(Bound {
             address,
             listeners: vec![fd],
@@ -172,7 +171,8 @@ impl Listeners {
             ..Shares::default()
         };
         for mut bound in self.bound {
-            if let (true, Address::Ip(address)) = (bound.own, &bound.address) {
+            let spreads = bound.own && socket::SPREADS;
+            if let (true, Address::Ip(address)) = (spreads, &bound.address) {
                 while bound.listeners.len() < workers {
                     let own = socket::listen_tcp(*address, backlog, true)?;
                     bound.listeners.push(own);

@@ -36,8 +36,7 @@ pub mod sim;
 use crate::app::App;
 use crate::limits::Limits;
 use crate::metrics::{Metrics, Snapshot};
-use crate::sys::Driver;
-use crate::sys::epoll::{Epoll, EventFd};
+use crate::sys::{Driver, SystemDriver, SystemWaker};
 use exchange::Shared;
 use listen::Listeners;
 use orders::Orders;
@@ -223,13 +222,13 @@ impl Server {
         orders.keep(shares.copies, shares.unix_paths);
         let mut drivers = Vec::with_capacity(workers);
         for (listeners, proxied) in shares.sets {
-            drivers.push((Epoll::new(listeners)?, proxied));
+            drivers.push((SystemDriver::new(listeners)?, proxied));
         }
         let ruleset = match &self.sandbox {
             Some(sandbox) => sandbox.ruleset()?.map(Arc::new),
             None => None,
         };
-        let wakers: Arc<[EventFd]> = drivers.iter().map(|(driver, _)| driver.waker()).collect();
+        let wakers: Arc<[SystemWaker]> = drivers.iter().map(|(driver, _)| driver.waker()).collect();
         let stopper = Stopper::new(Arc::clone(&orders), wakers);
         let mut running = Running {
             addresses,

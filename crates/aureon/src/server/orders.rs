@@ -7,11 +7,10 @@
 use super::exchange::Shared;
 use crate::app::App;
 use crate::limits::{Limits, RELOAD_WAIT_MS};
-use crate::sys::epoll::EventFd;
-use crate::sys::{Wake, socket};
+use crate::sys::socket::{self, Inheritable, Listener};
+use crate::sys::{SystemWaker, Wake};
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -48,7 +47,7 @@ pub(super) struct Orders {
 #[derive(Default)]
 struct Kept {
     /// Copies of all listeners, to hand over.
-    listeners: Vec<OwnedFd>,
+    listeners: Vec<Listener>,
     /// Paths of Unix sockets, removed at the end.
     unix_paths: Vec<PathBuf>,
 }
@@ -72,7 +71,7 @@ impl Orders {
     }
 
     /// Keeps copies of the listeners, and what is to be removed at the end.
-    pub(super) fn keep(&self, listeners: Vec<OwnedFd>, unix_paths: Vec<PathBuf>) {
+    pub(super) fn keep(&self, listeners: Vec<Listener>, unix_paths: Vec<PathBuf>) {
         *self.kept() = Kept {
             listeners,
             unix_paths,
@@ -176,7 +175,7 @@ impl Orders {
 #[derive(Clone)]
 pub struct Stopper {
     orders: Arc<Orders>,
-    wakers: Arc<[EventFd]>,
+    wakers: Arc<[SystemWaker]>,
 }
 
 impl fmt::Debug for Stopper {
@@ -189,7 +188,7 @@ impl fmt::Debug for Stopper {
 }
 
 impl Stopper {
-    pub(super) fn new(orders: Arc<Orders>, wakers: Arc<[EventFd]>) -> Stopper {
+    pub(super) fn new(orders: Arc<Orders>, wakers: Arc<[SystemWaker]>) -> Stopper {
         Stopper { orders, wakers }
     }
 
@@ -223,8 +222,8 @@ impl Stopper {
     ///
     /// # Errors
     ///
-    /// There is no descriptor left.
-    pub fn listeners_to_inherit(&self) -> io::Result<Vec<OwnedFd>> {
+    /// There is no descriptor left, or this system hands none to a child.
+    pub fn listeners_to_inherit(&self) -> io::Result<Vec<Inheritable>> {
         let kept = self.orders.kept();
         kept.listeners.iter().map(socket::inheritable).collect()
     }

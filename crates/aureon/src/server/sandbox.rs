@@ -4,7 +4,7 @@
 //! it can write logs, read another configuration and start another process. Where the kernel has
 //! no means for it, the server runs without, and [`Running::is_sandboxed`](super::Running) says so.
 
-use crate::sys::landlock::{self, Access, Ruleset};
+use crate::sys::sandbox::{self, Access, Ruleset};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ impl Sandbox {
 
     /// The kernel's form; `None` where the kernel has none.
     pub(super) fn ruleset(&self) -> io::Result<Option<Ruleset>> {
-        let Some(version) = landlock::version() else {
+        let Some(version) = sandbox::version() else {
             return Ok(None);
         };
         let ruleset = Ruleset::new(version)?;

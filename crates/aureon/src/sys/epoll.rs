@@ -6,10 +6,9 @@
 //! still open, so one that carries a single request costs no `epoll_ctl` at all. `EPOLLOUT` is
 //! asked for the first time a send is cut short.
 
-use super::{Chunk, Completion, Driver, SocketId, Wake, descriptors, socket};
-use crate::limits::{
-    ACCEPTS_PER_TURN, DESCRIPTORS_KEPT, EVENTS_PER_TURN, RECEIVE_BUFFER_BYTES, SEND_SLICE_BYTES,
-};
+use super::socket::{self, Listener};
+use super::{Chunk, Completion, Driver, SocketId, Wake, descriptors};
+use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, RECEIVE_BUFFER_BYTES, SEND_SLICE_BYTES};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -76,7 +75,7 @@ struct Fresh {
 pub struct Epoll {
     epoll: OwnedFd,
     waker: EventFd,
-    listeners: Vec<OwnedFd>,
+    listeners: Vec<Listener>,
     accepting: bool,
     slots: Vec<Slot>,
     free: Vec<u32>,
@@ -104,7 +103,7 @@ pub struct Epoll {
 
 impl Epoll {
     /// A driver that accepts from these listeners.
-    pub fn new(listeners: Vec<OwnedFd>) -> io::Result<Epoll> {
+    pub fn new(listeners: Vec<Listener>) -> io::Result<Epoll> {
         // SAFETY: no pointers; a result that is not -1 is a descriptor nobody else owns.
         let epoll = unsafe {
             let fd = libc::epoll_create1(libc::EPOLL_CLOEXEC);
@@ -125,7 +124,7 @@ impl Epoll {
             events_at: 0,
             accepts_left: 0,
             reserve: None,
-            short_from: short_from(descriptors::max()),
+            short_from: descriptors::short_from(),
             short: false,
             ready: VecDeque::new(),
             ready_left: 0,
@@ -425,11 +424,6 @@ impl Epoll {
         let (fd, data) = (fd.as_raw_fd(), event_data(id, slot.generation));
         self.control(libc::EPOLL_CTL_MOD, fd, events, data)
     }
-}
-
-/// The descriptor from which on few are left of so many.
-fn short_from(max: u64) -> RawFd {
-    RawFd::try_from(max - (max / 4).min(DESCRIPTORS_KEPT)).unwrap_or(RawFd::MAX)
 }
 
 /// `Duration::as_micros` counts in 128 bits, for spans beyond half a million years.

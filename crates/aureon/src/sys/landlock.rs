@@ -16,6 +16,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
+pub use super::words::Access;
+
 const READ_FILE: u64 = 1 << 2;
 const READ_DIRECTORY: u64 = 1 << 3;
 /// Executing, writing, reading, truncating and `ioctl`: all that a rule on a file may name.
@@ -26,15 +28,6 @@ const READ_AND_WRITE: u64 = !(1 | 1 << 6 | 1 << 11);
 /// `LANDLOCK_CREATE_RULESET_VERSION` and `LANDLOCK_RULE_PATH_BENEATH`.
 const ASK_VERSION: u32 = 1;
 const PATH_BENEATH: libc::c_int = 1;
-
-/// What a rule permits beneath a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Reading files and listing directories.
-    Read,
-    /// That and changing, making and removing them, but not executing.
-    Write,
-}
 
 /// The version of the kernel's interface, from 1; `None` where there is none: not built in, not
 /// enabled, or hidden by a container's filter.

@@ -25,9 +25,17 @@
 //! *Closing is final.* After [`Driver::close`] no completion names that socket, and its id may
 //! come back with the next `Accepted`.
 //!
+//! # One door for each thing
+//!
+//! What the other rooms ask of a system has the same names on every one of them, and they ask for
+//! nothing else: [`SystemDriver`] and [`SystemWaker`], [`socket`] (listeners), [`dir`] (files
+//! beneath a root), [`signal`], [`process`] (another process takes over), [`notify`] (a service
+//! manager), [`sandbox`]. Where a system has no such thing its door is there all the same, and says
+//! so by an `Unsupported` error or by `None`.
+//!
 //! # How each kernel interface fits
 //!
-//! | | epoll (here) | io_uring | IOCP | kqueue |
+//! | | epoll | io_uring | IOCP | kqueue |
 //! | --- | --- | --- | --- | --- |
 //! | accept | `accept4` on readiness | multishot accept | `AcceptEx`, one posted each | `accept` on `EVFILT_READ` |
 //! | armed receive | edge-triggered, `recv` at once | multishot receive into a provided-buffer ring | `WSARecv` of no bytes, then `recv`; posted again unless paused | `EV_CLEAR`, `recv` at once |
@@ -38,24 +46,25 @@
 //! | wake | `eventfd` | an `eventfd` read | `PostQueuedCompletionStatus` | `EVFILT_USER` |
 //! | turn | `epoll_wait` | `submit_and_wait` with a time-out | `GetQueuedCompletionStatusEx` | `kevent` |
 
-#[cfg(unix)]
-pub mod descriptors;
-#[cfg(unix)]
-pub mod dir;
 #[cfg(target_os = "linux")]
-pub mod epoll;
-#[cfg(target_os = "linux")]
-pub mod landlock;
-#[cfg(unix)]
-pub mod notify;
-#[cfg(unix)]
-pub mod process;
-#[cfg(unix)]
-pub mod signal;
+mod epoll;
+#[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
+mod kqueue;
+#[cfg_attr(target_os = "linux", path = "landlock.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "unconfined.rs")]
+pub mod sandbox;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 #[cfg(unix)]
-pub mod socket;
+mod unix;
+mod words;
+
+#[cfg(target_os = "linux")]
+pub use epoll::{Epoll as SystemDriver, EventFd as SystemWaker};
+#[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
+pub use kqueue::{Kqueue as SystemDriver, Trigger as SystemWaker};
+#[cfg(unix)]
+pub use unix::{descriptors, dir, notify, process, signal, socket};
 
 use std::fs::File;
 use std::io;

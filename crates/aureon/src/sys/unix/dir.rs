@@ -22,6 +22,8 @@ use std::ptr::NonNull;
 
 use crate::limits;
 
+pub use crate::sys::words::{Entry, Facts, Fault, Kind};
+
 /// Opens for reading what is served.
 const READ: libc::c_int = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
 
@@ -31,45 +33,7 @@ const LOOK: libc::c_int = libc::O_PATH | libc::O_CLOEXEC;
 #[cfg(not(target_os = "linux"))]
 const LOOK: libc::c_int = READ;
 
-/// What something in the file system is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A regular file: the only kind that is served.
-    File,
-    /// A directory.
-    Directory,
-    /// A FIFO, socket or device: never served.
-    Other,
-}
-
-/// What the file system says of a file. Two equal ones mean the same file in the same state, as
-/// far as its clock can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// File, directory or neither.
-    pub kind: Kind,
-    /// Bytes.
-    pub len: u64,
-    /// Last modification: seconds since the epoch, negative before it.
-    pub modified_s: i64,
-    /// Nanoseconds within that second.
-    pub modified_ns: i64,
-    /// Last change of content, name or rights; it cannot be set back by a program.
-    pub changed_s: i64,
-    /// Nanoseconds within that second.
-    pub changed_ns: i64,
-    /// Number within its file system.
-    pub inode: u64,
-    /// Number of its file system.
-    pub device: u64,
-}
-
 impl Facts {
-    /// Whether it is a directory.
-    pub fn is_directory(&self) -> bool {
-        self.kind == Kind::Directory
-    }
-
     /// The facts of an open file: fstat(2), so they cannot be of another one.
     pub fn of(file: &File) -> io::Result<Facts> {
         let metadata = file.metadata()?;
@@ -91,19 +55,6 @@ impl Facts {
             device: metadata.dev(),
         })
     }
-}
-
-/// Why something could not be opened, by what the caller can do about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// It does not exist, or not beneath the directory, or is nothing that can be opened.
-    Missing,
-    /// The process may not read it.
-    Denied,
-    /// The machine is out of descriptors or memory, or the tree changes too fast: try later.
-    Exhausted,
-    /// The disk or the file system failed.
-    Broken,
 }
 
 impl Fault {
@@ -128,15 +79,6 @@ impl Fault {
             _ => Fault::Broken,
         }
     }
-}
-
-/// One name in a directory.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The name alone, without the path to it.
-    pub name: String,
-    /// What it leads to, links followed.
-    pub facts: Facts,
 }
 
 /// A directory held open. Renaming it does not change what it means.

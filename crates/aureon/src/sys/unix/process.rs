@@ -11,19 +11,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::ptr;
 
+pub use crate::sys::words::Ended;
+
 /// A process that was started and has not been waited for.
 #[derive(Debug)]
 pub struct Child {
     pid: libc::pid_t,
-}
-
-/// How a process ended (waitpid(2)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// By itself, with this code.
-    Code(i32),
-    /// By this signal.
-    Signal(i32),
 }
 
 /// Starts a program. `arguments` begin with the name it is called by. The child inherits every

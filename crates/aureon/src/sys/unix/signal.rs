@@ -12,46 +12,9 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// A signal that a server obeys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// `SIGTERM`, from service managers and `kill`.
-    Terminate,
-    /// `SIGINT`, from Ctrl-C.
-    Interrupt,
-    /// `SIGQUIT`, from Ctrl-\.
-    Quit,
-    /// `SIGHUP`, which asks a daemon to read its configuration again.
-    Hangup,
-    /// `SIGUSR1`, which asks a daemon to open its logs again.
-    User1,
-    /// `SIGUSR2`, which asks a daemon to hand over to a new process of its program.
-    User2,
-}
+pub use crate::sys::words::Signal;
 
 impl Signal {
-    /// All that are caught.
-    pub const ALL: [Signal; 6] = [
-        Signal::Terminate,
-        Signal::Interrupt,
-        Signal::Quit,
-        Signal::Hangup,
-        Signal::User1,
-        Signal::User2,
-    ];
-
-    /// Its name without `SIG`, as `kill` takes it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Signal::Terminate => "TERM",
-            Signal::Interrupt => "INT",
-            Signal::Quit => "QUIT",
-            Signal::Hangup => "HUP",
-            Signal::User1 => "USR1",
-            Signal::User2 => "USR2",
-        }
-    }
-
     const fn number(self) -> libc::c_int {
         match self {
             Signal::Terminate => libc::SIGTERM,

@@ -15,12 +15,28 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::PeerAddress;
+use crate::sys::PeerAddress;
+
+/// A listening socket.
+pub type Listener = OwnedFd;
+
+/// A descriptor that a child process inherits.
+pub type Inheritable = OwnedFd;
+
+/// Whether the kernel spreads connections over several listeners of one address. macOS and the
+/// older BSDs allow them and give all connections to one.
+pub const SPREADS: bool = cfg!(any(target_os = "linux", target_os = "freebsd"));
 
 /// Seconds for which the kernel may keep a silent connection to itself. 1: a client that speaks
 /// at once is accepted with its request already here, which saves a turn of the loop.
 #[cfg(target_os = "linux")]
 const DEFER_ACCEPT_SECONDS: i32 = 1;
+
+/// Lets several listeners of one address share its connections.
+#[cfg(target_os = "freebsd")]
+const SHARE_OPTION: i32 = libc::SO_REUSEPORT_LB;
+#[cfg(not(target_os = "freebsd"))]
+const SHARE_OPTION: i32 = libc::SO_REUSEPORT;
 
 /// A `-1` becomes the `errno` behind it.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -34,6 +50,12 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 fn check_size(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
+
+/// Flags of a send besides Linux's; on macOS SIGPIPE is off on the socket itself.
+#[cfg(all(not(target_os = "linux"), not(target_vendor = "apple")))]
+const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: i32 = 0;
 
 fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: the pointer and the length describe `value`, which lives across the call.
@@ -51,13 +73,13 @@ fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
 
 /// A socket that closes on exec and does not block.
 fn socket(family: i32) -> io::Result<OwnedFd> {
-    #[cfg(target_os = "linux")]
+    #[cfg(not(target_vendor = "apple"))]
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(target_vendor = "apple")]
     let kind = libc::SOCK_STREAM;
     // SAFETY: no pointers; a result that is not -1 is a descriptor nobody else owns.
     let fd = unsafe { OwnedFd::from_raw_fd(check(libc::socket(family, kind, 0))?) };
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(target_vendor = "apple")]
     prepare(fd.as_raw_fd())?;
     Ok(fd)
 }
@@ -74,6 +96,12 @@ fn prepare(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// macOS has no flag for it in `send`: a socket is told once that it never raises SIGPIPE.
+#[cfg(target_vendor = "apple")]
+fn silence(fd: RawFd) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_NOSIGPIPE, 1)
+}
+
 /// Whether a TCP address is free: binds it unshared and lets go again. Gives the address with
 /// the port that the kernel chose for port 0.
 ///
@@ -83,11 +111,11 @@ pub fn probe_tcp(address: SocketAddr) -> io::Result<SocketAddr> {
     Ok(local_address(&fd)?.unwrap_or(address))
 }
 
-/// Listens on a TCP address. `share` lets every worker bind one of its own (`SO_REUSEPORT`), and
-/// the kernel then spreads connections over them.
+/// Listens on a TCP address. `share` lets every worker bind one of its own where the kernel
+/// [`SPREADS`] connections over them.
 ///
 /// An IPv6 listener takes IPv6 only, so that `0.0.0.0` and `[::]` may both be listed.
-pub fn listen_tcp(address: SocketAddr, backlog: u32, share: bool) -> io::Result<OwnedFd> {
+pub fn listen_tcp(address: SocketAddr, backlog: u32, share: bool) -> io::Result<Listener> {
     let fd = bind_tcp(address, share)?;
     let raw = fd.as_raw_fd();
     listen_on(raw, backlog)?;
@@ -123,8 +151,8 @@ fn bind_tcp(address: SocketAddr, share: bool) -> io::Result<OwnedFd> {
     let raw = fd.as_raw_fd();
     // A restart must not wait for connections in TIME_WAIT (socket(7)).
     set_option(raw, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-    if share {
-        set_option(raw, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    if share && SPREADS {
+        set_option(raw, libc::SOL_SOCKET, SHARE_OPTION, 1)?;
     }
     if address.is_ipv6() {
         set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
@@ -289,7 +317,7 @@ pub fn accept(listener: RawFd) -> io::Result<(OwnedFd, PeerAddress)> {
     let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
     let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
     let address = (&raw mut storage).cast();
-    #[cfg(target_os = "linux")]
+    #[cfg(not(target_vendor = "apple"))]
     // SAFETY: the pointers are to locals that live across the call; `length` is the room there
     // is. A result that is not -1 is a descriptor nobody else owns.
     let fd = unsafe {
@@ -301,12 +329,12 @@ pub fn accept(listener: RawFd) -> io::Result<(OwnedFd, PeerAddress)> {
             flags,
         ))?)
     };
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(target_vendor = "apple")]
     // SAFETY: as above.
     let fd =
         unsafe { OwnedFd::from_raw_fd(check(libc::accept(listener, address, &raw mut length))?) };
-    #[cfg(not(target_os = "linux"))]
-    prepare(fd.as_raw_fd())?;
+    #[cfg(target_vendor = "apple")]
+    prepare(fd.as_raw_fd()).and_then(|()| silence(fd.as_raw_fd()))?;
     Ok((fd, from_kernel(&storage)))
 }
 
@@ -324,9 +352,9 @@ pub fn send(fd: RawFd, bytes: &[u8], more: bool) -> io::Result<usize> {
     let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
     #[cfg(not(target_os = "linux"))]
     let flags = {
-        // Only Linux can hold a segment back for what follows; SIGPIPE is off on the socket.
+        // Only Linux can hold a segment back for what follows.
         let _ = more;
-        0
+        NO_SIGNAL
     };
     // SAFETY: pointer and length are the slice's own.
     check_size(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
@@ -339,6 +367,52 @@ pub fn sendfile(fd: RawFd, file: &File, offset: u64, count: usize) -> io::Result
         libc::off_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
     // SAFETY: `offset` is a local that lives across the call; both descriptors are open.
     check_size(unsafe { libc::sendfile(fd, file.as_raw_fd(), &raw mut offset, count) })
+}
+
+/// The same where the call also fails after having sent something: then that counts.
+#[cfg(not(target_os = "linux"))]
+pub fn sendfile(fd: RawFd, file: &File, offset: u64, count: usize) -> io::Result<usize> {
+    if count == 0 {
+        // To the call it would mean the whole file.
+        return Ok(0);
+    }
+    let too_large = |_| io::Error::from_raw_os_error(libc::EOVERFLOW);
+    let offset = libc::off_t::try_from(offset).map_err(too_large)?;
+    let (result, sent) = sendfile_bsd(fd, file.as_raw_fd(), offset, count);
+    if result == -1 && sent == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(sent).unwrap_or(0))
+}
+
+#[cfg(target_vendor = "apple")]
+fn sendfile_bsd(
+    fd: RawFd,
+    file: RawFd,
+    offset: libc::off_t,
+    count: usize,
+) -> (libc::c_int, libc::off_t) {
+    let mut length = libc::off_t::try_from(count).unwrap_or(libc::off_t::MAX);
+    let none = std::ptr::null_mut();
+    // SAFETY: both descriptors are open; `length` is a local that lives across the call, which
+    // reads what to send from it and writes what was; there are no headers.
+    let result = unsafe { libc::sendfile(file, fd, offset, &raw mut length, none, 0) };
+    (result, length)
+}
+
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+fn sendfile_bsd(
+    fd: RawFd,
+    file: RawFd,
+    offset: libc::off_t,
+    count: usize,
+) -> (libc::c_int, libc::off_t) {
+    let mut sent: libc::off_t = 0;
+    let none = std::ptr::null_mut();
+    // SAFETY: both descriptors are open; `sent` is a local that lives across the call, which
+    // writes it in any case; there are no headers.
+    let result = unsafe { libc::sendfile(file, fd, offset, count, none, &raw mut sent, 0) };
+    (result, sent)
 }
 
 /// Says that nothing more will be sent. A connection that is gone already is no error for us.

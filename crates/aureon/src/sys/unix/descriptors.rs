@@ -4,7 +4,9 @@
 //! hard limit is what a program may give itself. The epoll driver reads the one, the daemon raises
 //! it to the other when it starts.
 
+use crate::limits::DESCRIPTORS_KEPT;
 use std::io;
+use std::os::fd::RawFd;
 
 fn limit() -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit {
@@ -21,6 +23,13 @@ fn limit() -> io::Result<libc::rlimit> {
 /// Descriptors that may be open, `u64::MAX` when nobody knows.
 pub fn max() -> u64 {
     limit().map_or(u64::MAX, |limit| limit.rlim_cur)
+}
+
+/// The descriptor from which on few are left. The kernel gives the lowest that is free (open(2)),
+/// so that the number of a new one says how many are taken.
+pub fn short_from() -> RawFd {
+    let max = max();
+    RawFd::try_from(max - (max / 4).min(DESCRIPTORS_KEPT)).unwrap_or(RawFd::MAX)
 }
 
 /// Raises the soft limit to the hard one.

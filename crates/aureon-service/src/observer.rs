@@ -38,6 +38,24 @@ struct Flood {
     count: AtomicU64,
 }
 
+impl Flood {
+    /// One more. Gives the number since the last line when there is to be another.
+    fn rise(&self, now_ms: u64) -> Option<u64> {
+        let order = Ordering::Relaxed;
+        self.count.fetch_add(1, order);
+        let next_ms = self.next_ms.load(order);
+        let later_ms = now_ms + FLOOD_INTERVAL_MS;
+        // A next line further away than that is none of this calendar: the clock went back.
+        if now_ms < next_ms && next_ms <= later_ms {
+            return None;
+        }
+        let taken = self
+            .next_ms
+            .compare_exchange(next_ms, later_ms, order, order);
+        taken.ok().map(|_| self.count.swap(0, order))
+    }
+}
+
 impl LogObserver {
     /// An observer that writes to this log what its policy wants, and keeps every exchange in a
     /// ring if there is one.
@@ -145,24 +163,12 @@ impl Observer for LogObserver {
 impl LogObserver {
     /// One line a second of what comes in floods, with the count that it stands for.
     fn tell(&self, worker: usize, flood: &Flood, level: &'static str, parts: &[&str]) {
-        flood.count.fetch_add(1, Ordering::Relaxed);
         let now = now_ms();
-        let next = flood.next_ms.load(Ordering::Relaxed);
-        let taken = now >= next
-            && flood
-                .next_ms
-                .compare_exchange(
-                    next,
-                    now + FLOOD_INTERVAL_MS,
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                )
-                .is_ok();
-        if !taken {
+        let Some(times) = flood.rise(now) else {
             return;
-        }
+        };
         let message = parts.concat();
-        let count = ("times", flood.count.swap(0, Ordering::Relaxed));
+        let count = ("times", times);
         let event = Event {
             unix_ms: now,
             level,
@@ -170,5 +176,22 @@ impl LogObserver {
             count,
         };
         self.logging.log.push_event(worker, &event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_has_a_line_a_second_and_a_clock_that_goes_back_silences_none() {
+        let flood = Flood::default();
+        let day_ms = 24 * 60 * 60 * 1_000;
+        assert_eq!(flood.rise(2 * day_ms), Some(1));
+        assert_eq!(flood.rise(2 * day_ms + 1), None);
+        assert_eq!(flood.rise(2 * day_ms + 999), None);
+        assert_eq!(flood.rise(2 * day_ms + 1_000), Some(3));
+        assert_eq!(flood.rise(day_ms), Some(1), "a day earlier by the calendar");
+        assert_eq!(flood.rise(day_ms + 999), None);
     }
 }

@@ -163,13 +163,15 @@ impl Life {
                 self.manager.handed_over(pid);
                 self.stop = Stop::Draining;
                 self.stopper.hand_over();
+                // Before anybody is told: who asks for the status then, or for a reload, is to
+                // find the new process.
+                if let Some(admin) = &self.admin {
+                    admin.hand_over();
+                }
                 let pid = show_digits(u64::from(pid));
                 let line = ["process ", &pid, " has taken over"].concat();
                 say(&[&line, ": finishing what runs"].concat());
                 self.tell(Ok(vec![line]));
-                if let Some(admin) = &self.admin {
-                    admin.hand_over();
-                }
             }
             Said::Gone => self.give_up("it ended"),
         }

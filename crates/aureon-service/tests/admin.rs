@@ -54,6 +54,23 @@ fn only_the_owner_may_open_the_socket_and_it_is_gone_with_the_service() {
 }
 
 #[test]
+fn no_umask_opens_the_socket_to_others() {
+    for umask in ["0", "022", "0777"] {
+        let place = configured("admin-umask");
+        let mut command = std::process::Command::new("sh");
+        let served = daemon::aureond(&place, &["--listen", "127.0.0.1:0", "--workers", "1"]);
+        let line = format!("umask {umask}; exec \"$0\" \"$@\"");
+        command.current_dir(&place.0).args(["-c", &line]);
+        command.arg(served.get_program()).args(served.get_args());
+        let daemon = Daemon::spawn(command);
+        let mode = std::fs::metadata(place.0.join("admin")).unwrap();
+        let mode = mode.permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "umask {umask}: {mode:o}");
+        assert_eq!(daemon.stop().0, Some(0));
+    }
+}
+
+#[test]
 fn tells_what_was_served() {
     let place = configured("admin-tells");
     let daemon = Daemon::start(&place, &[]);

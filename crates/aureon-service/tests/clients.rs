@@ -59,6 +59,36 @@ fn a_client_is_who_a_trusted_proxy_says_and_nobody_else() {
 }
 
 #[test]
+fn an_id_is_made_returned_and_logged_and_only_a_proxys_is_taken_over() {
+    let place = Place::new("clients-ids");
+    place.write("aureon.toml", "message = \"m\"\n");
+    let daemon = Daemon::start(&place, &[]);
+    let claimed = "X-Request-Id: claimed";
+    let made = [ask(&daemon, "/one", claimed), ask(&daemon, "/two", "")];
+    for id in &made {
+        // RFC 9562 §5.7: the version in the third group, the variant in the fourth.
+        let groups: Vec<&str> = id.split('-').collect();
+        let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12], "{id}");
+        assert!(groups[2].starts_with('7'), "{id}");
+        assert!(groups[3].starts_with(['8', '9', 'a', 'b']), "{id}");
+    }
+    assert_ne!(made[0], made[1]);
+    place.write("aureon.toml", "trusted_proxies = [\"loopback\"]\n");
+    daemon.signal("HUP");
+    daemon.line_with("trusted_proxies: ");
+    assert_eq!(ask(&daemon, "/three", claimed), "claimed");
+    let (_, out) = daemon.stop();
+    for (path, id) in [
+        ("/one", &*made[0]),
+        ("/two", &*made[1]),
+        ("/three", "claimed"),
+    ] {
+        assert_eq!(lines(&out, path)[0]["request_id"], id, "{path}");
+    }
+}
+
+#[test]
 fn cloudflare_is_believed_from_its_ranges_which_a_reload_reads_again() {
     let place = Place::new("clients-cloudflare");
     place.write("ranges.txt", "# theirs\n198.51.100.0/24\n");

@@ -7,6 +7,7 @@ mod daemon;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -312,14 +313,98 @@ fn a_level_leaves_out_what_is_not_as_bad_and_a_reload_changes_it() {
 }
 
 #[test]
-fn secrets_are_in_no_line_of_any_form() {
+fn secrets_are_in_no_line_of_any_form_and_in_no_report() {
     for form in ["json", "pretty", "combined"] {
         let place = Place::new(&format!("life-secret-{form}"));
-        let daemon = Daemon::start(&place, &["--log", form]);
+        let daemon = Daemon::start(&place, &["--log", form, "--admin", "unix:admin"]);
         let request = "GET /x?token=hidden HTTP/1.1\r\nHost: a\r\nAuthorization: Basic hidden\r\n\
-            Cookie: session=hidden\r\nReferer: http://b/?key=hidden\r\nConnection: close\r\n\r\n";
+            Proxy-Authorization: Bearer hidden\r\nCookie: session=hidden\r\nSet-Cookie: a=hidden\r\n\
+            X-Api-Key: hidden\r\nReferer: http://b/?key=hidden\r\nConnection: close\r\n\r\n";
         assert_eq!(daemon.ask(request).status(), "404");
+        let mut admin = UnixStream::connect(place.0.join("admin")).unwrap();
+        admin.set_read_timeout(Some(PATIENCE)).unwrap();
+        let ask = b"GET /exchanges HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        admin.write_all(ask).unwrap();
+        let mut report = String::new();
+        admin.read_to_string(&mut report).unwrap();
         let (_, log) = daemon.stop();
-        assert!(log.contains("/x") && !log.contains("hidden"), "{log}");
+        for told in [log, report] {
+            assert!(told.contains("/x") && !told.contains("hidden"), "{told}");
+        }
     }
+}
+
+#[test]
+fn neither_a_reader_of_the_log_that_is_gone_nor_pipe_ends_the_service() {
+    let place = Place::new("life-pipe");
+    let mut daemon = Daemon::start(&place, &["--log", "json"]);
+    let mut stream = connect(&daemon);
+    drop(daemon.child.stdout.take());
+    assert_eq!(ask(&mut stream, "/api/status").0, 200);
+    daemon.line_with("cannot write the access log: Broken pipe");
+    daemon.signal("PIPE");
+    assert_eq!(ask(&mut stream, "/api/status").0, 200);
+    assert_eq!(ask(&mut connect(&daemon), "/api/status").0, 200);
+    daemon.signal("TERM");
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
+}
+
+/// More than the kernel holds for a connection whose client takes nothing.
+fn place_of_a_large_file(name: &str) -> Place {
+    let place = Place::new(name);
+    std::fs::create_dir(place.0.join("site")).unwrap();
+    place.write("site/large", vec![b'x'; 32 << 20]);
+    place
+}
+
+#[test]
+fn a_drain_ends_at_its_deadline_and_says_whom_it_cut_off() {
+    let place = place_of_a_large_file("life-deadline");
+    let arguments = ["site", "--drain-timeout", "200ms", "--log", "json"];
+    let daemon = Daemon::start(&place, &arguments);
+    let mut stream = connect(&daemon);
+    stream
+        .write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    stream.read_exact(&mut [0; 15]).unwrap();
+    daemon.signal("TERM");
+    daemon.line_with("finishing what runs, for at most 200ms");
+    daemon.line_with("stopped");
+    let (code, log) = daemon.wait();
+    assert_eq!(code, Some(0));
+    let line: serde_json::Value = serde_json::from_str(&log).unwrap();
+    assert_eq!(line["ending"], "cut-off");
+    assert!(line["duration"].as_f64().unwrap() >= 0.2, "{line}");
+}
+
+#[test]
+fn a_slow_exchange_is_told_at_a_level_that_leaves_out_the_others() {
+    let place = place_of_a_large_file("life-slow");
+    let arguments = [
+        "site",
+        "--log",
+        "json",
+        "--log-level",
+        "warn",
+        "--log-slow",
+        "1ms",
+    ];
+    let daemon = Daemon::start(&place, &arguments);
+    // A client of the machine's own takes 32 MiB in more than a millisecond. A request that is
+    // answered at once may take as long on a busy machine, but not a hundred times.
+    for _ in 0..100 {
+        assert_eq!(daemon.get("/quick").status(), "404");
+    }
+    assert_eq!(daemon.get("/large").body.len(), 32 << 20);
+    let (_, log) = daemon.stop();
+    let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+    let (slow, quick): (Vec<serde_json::Value>, Vec<_>) =
+        lines.partition(|line: &serde_json::Value| line["path"] == "/large");
+    assert!(quick.len() < 100, "{quick:?}");
+    assert_eq!(slow.len(), 1);
+    assert_eq!(
+        (&slow[0]["slow"], &slow[0]["level"]),
+        (&true.into(), &"warn".into())
+    );
+    assert!(slow[0]["duration"].as_f64().unwrap() >= 0.001);
 }

@@ -1,4 +1,4 @@
-//! A service whose handler never returns, and what its manager hears: nothing any more.
+//! A service whose handlers never return: what its manager hears, and what its clients do.
 //!
 //! The program is its own subject: with arguments it is the service, without a harness so that
 //! it can be, and otherwise the test that starts it.
@@ -6,13 +6,13 @@
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use aureon::Request;
+use aureon::{Method, Request};
 
 /// The word by which the program knows that it is to be the service.
 const SERVICE: &str = "STUCK_SERVICE";
@@ -20,16 +20,50 @@ const SERVICE: &str = "STUCK_SERVICE";
 fn main() -> ExitCode {
     if std::env::var_os(SERVICE).is_some() {
         return aureon_service::main(|router| {
-            router.get("/stuck", |_: &Request<'_>| -> &'static str {
-                loop {
-                    std::thread::park();
-                }
+            router.get("/stuck", never);
+            router.blocking(Method::Get, "/blocked", never);
+            router.get("/panic", |_: &Request<'_>| -> &'static str {
+                panic!("meant to")
             });
         });
     }
-    // What `cargo test -- FILTER` passes is not for us; there is one test, and it runs.
+    // What `cargo test -- FILTER` passes is not for us; there are two tests, and they run.
     a_worker_that_a_handler_holds_is_not_hidden_from_the_watchdog();
+    handlers_that_never_return_or_panic_harm_nobody_else();
     ExitCode::SUCCESS
+}
+
+fn never(_: &Request<'_>) -> &'static str {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// The service, and what it says on standard error.
+fn serve(command: &mut Command) -> (Child, Lines<BufReader<ChildStderr>>) {
+    let command = command.env(SERVICE, "1").stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    (child, lines)
+}
+
+fn line_with(lines: &mut Lines<BufReader<ChildStderr>>, words: &str) -> String {
+    let mut found = lines
+        .map_while(Result::ok)
+        .filter(|line| line.contains(words));
+    found.next().unwrap()
+}
+
+/// Asks on a connection of its own and reads to its end.
+fn ask(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let patience = Some(Duration::from_secs(60));
+    stream.set_read_timeout(patience).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 fn told(socket: &UnixDatagram) -> Option<String> {
@@ -45,30 +79,20 @@ fn a_worker_that_a_handler_holds_is_not_hidden_from_the_watchdog() {
     socket
         .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--listen", "127.0.0.1:0", "--workers", "2"])
-        .env(SERVICE, "1")
-        .env("NOTIFY_SOCKET", &path)
-        .env("WATCHDOG_USEC", "40000")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut line_with = |words: &str| {
-        let mut found = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .filter(|line| line.contains(words));
-        found.next().unwrap()
-    };
-    let line = line_with("listening on http://");
+    let (mut child, mut lines) = serve(
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--listen", "127.0.0.1:0", "--workers", "2"])
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "40000")
+            .stdout(Stdio::null()),
+    );
+    let line = line_with(&mut lines, "listening on http://");
     let mut stream = TcpStream::connect(line.rsplit('/').next().unwrap()).unwrap();
     while told(&socket).unwrap() != "WATCHDOG=1" {}
     stream
         .write_all(b"GET /stuck HTTP/1.1\r\nHost: test\r\n\r\n")
         .unwrap();
-    line_with("does not turn: a handler holds it");
+    line_with(&mut lines, "does not turn: a handler holds it");
     // What was on its way is read; then there is silence for more than twenty intervals.
     socket.set_nonblocking(true).unwrap();
     while told(&socket).is_some() {}
@@ -80,4 +104,35 @@ fn a_worker_that_a_handler_holds_is_not_hidden_from_the_watchdog() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(after, None, "it said that all is well");
+}
+
+fn handlers_that_never_return_or_panic_harm_nobody_else() {
+    let (child, mut lines) = serve(
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--listen", "127.0.0.1:0", "--workers", "1", "--log", "json"])
+            .args(["--answer-timeout", "300ms", "--drain-timeout", "300ms"])
+            .args(["--pool-threads-max", "2"])
+            .stdout(Stdio::piped()),
+    );
+    let line = line_with(&mut lines, "listening on http://");
+    let address = line.rsplit('/').next().unwrap();
+    // Both threads of the pool are held by the first two; the third waits for one in vain.
+    for _ in 0..3 {
+        let answer = ask(address, "/blocked");
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("\r\nRetry-After: 1\r\n"), "{answer}");
+        assert!(ask(address, "/panic").starts_with("HTTP/1.1 500 "));
+        assert!(ask(address, "/api/status").starts_with("HTTP/1.1 200 "));
+    }
+    let kill = format!("kill -TERM {}", child.id());
+    let killed = Command::new("sh").args(["-c", &kill]).status();
+    assert!(killed.unwrap().success());
+    line_with(&mut lines, "stopped");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let log = String::from_utf8(output.stdout).unwrap();
+    let panics = log.lines().filter(|line| {
+        line.contains("\"route\":\"/panic\"") && line.contains("\"panic\":\"meant to\"")
+    });
+    assert_eq!(panics.count(), 3, "{log}");
 }

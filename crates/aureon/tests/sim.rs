@@ -359,6 +359,42 @@ fn a_silent_connection_is_closed_without_a_word() {
 }
 
 #[test]
+fn a_calendar_that_jumps_moves_the_date_and_no_deadline() {
+    let (mut simulation, client) = calm(Limits::DEFAULT);
+    simulation.world.set_faults(Faults {
+        clock_jumps: 100,
+        ..Faults::default()
+    });
+    let asking = simulation.world.connect();
+    let mut asked = 0;
+    while simulation.world.now_ms() < 59_000 {
+        simulation
+            .world
+            .send(asking, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        asked += 1;
+        pass(&mut simulation, 1_000);
+    }
+    assert!(!closed(&simulation, client), "a minute is not over");
+    pass(&mut simulation, 3_000);
+    assert!(closed(&simulation, client), "a minute is over");
+    let text = received(&simulation, asking);
+    let dates: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("Date: "))
+        .collect();
+    assert_eq!(dates.len(), asked);
+    // Each jump is of a day or so, forwards or backwards: `Tue, 15 Nov 1994 08:12:31 GMT`.
+    assert!(
+        dates
+            .iter()
+            .all(|date| date.len() == 29 && date.ends_with(" GMT"))
+    );
+    let days = dates.iter().map(|date| &date[..16]);
+    let days: std::collections::BTreeSet<&str> = days.collect();
+    assert!(days.len() > 2, "the date stands still: {days:?}");
+}
+
+#[test]
 fn a_slow_head_is_answered_408_however_often_a_byte_comes() {
     let (mut simulation, client) = calm(Limits::DEFAULT);
     for byte in b"GET / HTTP/1.1\r\nHost: a" {

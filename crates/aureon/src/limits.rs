@@ -291,6 +291,10 @@ pub const FILE_ATTEMPTS_MAX: usize = 3;
 /// up to about there a copy costs less than a system call.
 pub const INLINE_CONTENT_BYTES: usize = 16 * 1024;
 
+/// Bytes that the kernel holds for a peer beyond what is on its way to him. 128 KiB, as Cloudflare
+/// and Apple have it: what a fast peer takes in a millisecond, while the worker is elsewhere.
+pub const UNSENT_BYTES_MAX: i32 = 128 * 1024;
+
 /// Bytes of content in memory, or of a stream, that are handed to the kernel at once. 64 KiB.
 pub const STREAM_SLICE_BYTES: usize = 64 * 1024;
 

@@ -546,6 +546,28 @@ fn a_large_file_and_large_bytes_arrive_whole_through_a_slow_reader() {
 }
 
 #[test]
+fn a_peer_that_takes_nothing_costs_the_kernel_little() {
+    let mut router = hello();
+    router.get("/large", |_| vec![b'a'; 16 << 20]);
+    let served = Served::with(router, Limits::DEFAULT, 1);
+    let mut stalled = served.connect();
+    stalled
+        .write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    // Each answer here is a turn of the worker, in which it could hand over another slice there.
+    let mut other = served.connect();
+    for _ in 0..200 {
+        other.write_all(GET.as_bytes()).unwrap();
+        read_answer(&mut other);
+    }
+    let sent = served.running.as_ref().unwrap().metrics().sent_bytes;
+    assert!((1..1 << 20).contains(&sent), "{sent} bytes");
+    // Who takes something gets all of it.
+    let (head, body) = read_answer(&mut stalled);
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && body.len() == 16 << 20);
+}
+
+#[test]
 fn a_file_that_became_shorter_ends_the_connection() {
     let path = std::env::temp_dir().join(format!("aureon-short-{}", std::process::id()));
     std::fs::write(&path, b"only this").unwrap();

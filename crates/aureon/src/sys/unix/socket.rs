@@ -15,6 +15,8 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use crate::limits::UNSENT_BYTES_MAX;
 use crate::sys::PeerAddress;
 
 /// A listening socket.
@@ -163,7 +165,7 @@ fn bind_tcp(address: SocketAddr, share: bool) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Accepted sockets inherit both options from the listener (tcp(7)), which saves a call each.
+/// Accepted sockets inherit these options from the listener (tcp(7)), which saves a call each.
 fn set_tcp_options(raw: RawFd) -> io::Result<()> {
     set_option(raw, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     #[cfg(target_os = "linux")]
@@ -172,6 +174,16 @@ fn set_tcp_options(raw: RawFd) -> io::Result<()> {
         libc::IPPROTO_TCP,
         libc::TCP_DEFER_ACCEPT,
         DEFER_ACCEPT_SECONDS,
+    )?;
+    // A peer that takes nothing would otherwise have the kernel hold what it holds at most for a
+    // connection, 4 MiB, and a few hundred of them all the memory that it has for TCP (tcp_mem in
+    // tcp(7)): then nobody on this machine gets another byte.
+    #[cfg(target_os = "linux")]
+    set_option(
+        raw,
+        libc::IPPROTO_TCP,
+        libc::TCP_NOTSENT_LOWAT,
+        UNSENT_BYTES_MAX,
     )?;
     Ok(())
 }

@@ -24,14 +24,18 @@ BENCH = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(BENCH)
 SERVER_CORE, LOAD_CORE = 0, 1
 FIRST_PORT = 18200
-# One request for each kind: arguments of `load run`, and whether a file is asked for.
+# One request for each kind: arguments of `load run`, and whether a file is asked for. The last two
+# are for counting instructions, which without pipelining hang on how many events a wait returns.
 CELLS = {
     "keep-alive": ("plaintext, keep-alive, 64 connections", [], False),
     "pipelined": ("plaintext, pipelined 16 deep", ["--pipeline", "16"], False),
     "browser": ("a browser's nine headers", ["--browser"], False),
     "close": ("one connection per request", ["--close"], False),
     "file": ("file of 1 KiB", [], True),
+    "browser-pipelined": ("a browser's, pipelined 16 deep", ["--browser", "--pipeline", "16"], False),
+    "file-pipelined": ("file of 1 KiB, pipelined 16 deep", ["--pipeline", "16"], True),
 }
+USUAL_CELLS = ["keep-alive", "pipelined", "browser", "close", "file"]
 FILE_PATH, FILE_BYTES = "/1k.bin", 1024
 
 
@@ -61,13 +65,13 @@ def build(names):
     if "engine" in names:
         cargo(ROOT, f"{ROOT}/target", "build", "--release", "--locked", "-p", "aureon",
               "--example", "plaintext")
-    if "aureond" in names:
+    if any(name in ("aureond", "aureond-quiet", "aureond-full") for name in names):
         # Measured whatever its size is; the limit is scripts/dist's own business.
         env = dict(os.environ, DIST_BYTES_MAX=str(1 << 30))
         done = subprocess.run([f"{ROOT}/scripts/dist"], stdout=subprocess.DEVNULL, env=env)
         if done.returncode:
             fail("scripts/dist failed")
-    if "aureond-glibc" in names:
+    if any(name.startswith("aureond-glibc") for name in names):
         cargo(ROOT, f"{ROOT}/target", "build", "--release", "--locked", "-p", "aureon-service")
     if "nginx" in names and not nginx_program():
         fail("no nginx; scripts/install-tools installs it")
@@ -106,12 +110,18 @@ def null_command(run):
 
 
 def engine_command(run):
-    return [f"{ROOT}/target/release/examples/plaintext", run.address, "1", run.files]
+    program = run.program or f"{ROOT}/target/release/examples/plaintext"
+    return [program, run.address, "1", run.files]
 
 
 def aureond_command(run):
-    program = f"{ROOT}/target/{'release' if run.name == 'aureond-glibc' else 'dist'}/aureond"
-    return [program, run.files, "--listen", run.address, "--workers", "1", "--log", run.log_format]
+    build = "release" if run.name.startswith("aureond-glibc") else "dist"
+    log = "off" if run.name.endswith("-quiet") else run.log_format
+    command = [run.program or f"{ROOT}/target/{build}/aureond", run.files, "--listen", run.address,
+               "--workers", "1", "--log", log]
+    if run.name.endswith("-full"):
+        command += ["--admin", f"unix:{run.scratch}/admin.sock"]
+    return command
 
 
 def hyper_command(run):
@@ -134,7 +144,13 @@ SERVERS = {
     "null": ("the null server: parses nothing", null_command, "/plaintext"),
     "engine": ("the engine, examples/plaintext.rs", engine_command, "/plaintext"),
     "aureond": ("the shipped aureond, access log on", aureond_command, "/api/message"),
-    "aureond-glibc": ("aureond built with glibc", aureond_command, "/api/message"),
+    "aureond-quiet": ("the same without a log", aureond_command, "/api/message"),
+    "aureond-full": ("the same with log, metrics and the last exchanges", aureond_command,
+                     "/api/message"),
+    "aureond-glibc": ("aureond built with glibc, access log on", aureond_command, "/api/message"),
+    "aureond-glibc-quiet": ("the same without a log", aureond_command, "/api/message"),
+    "aureond-glibc-full": ("the same with log, metrics and the last exchanges", aureond_command,
+                           "/api/message"),
     "nginx": ("nginx", nginx_command, "/plaintext"),
     "hyper": ("hyper 1 on tokio", hyper_command, "/plaintext"),
 }
@@ -149,6 +165,8 @@ class Run:
     files: str = ""
     port: int = 0
     single_process: bool = False
+    # In place of the program that is measured otherwise.
+    program: str = ""
     log_format: str = "json"
     process: subprocess.Popen = None
     body_bytes: int = 0

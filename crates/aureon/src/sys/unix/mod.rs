@@ -1,4 +1,5 @@
-//! POSIX systems: sockets, descriptors, files beneath a root, signals, processes, the service manager.
+//! POSIX systems: sockets, descriptors, files beneath a root, signals, processes, the service
+//! manager. One file each; nothing here is about one kernel alone.
 
 pub mod descriptors;
 pub mod dir;

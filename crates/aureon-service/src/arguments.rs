@@ -11,6 +11,7 @@ use std::path::Path;
 use lexopt::{Arg, Parser};
 
 use crate::config::Given;
+use crate::explain::Question;
 use crate::problem::{Place, Problem, nearest};
 use crate::settings::{self, SETTINGS};
 use crate::value::Kind;
@@ -22,6 +23,8 @@ pub enum Command {
     Serve,
     /// Validate the configuration and say what is in force.
     Check,
+    /// Say what would answer a request and why.
+    Explain,
     /// Ask the running service whether it is ready.
     Healthcheck,
     /// Tell how the running service is.
@@ -37,7 +40,7 @@ pub enum Command {
 }
 
 /// Every command with its line of help, the default first.
-pub const COMMANDS: [(&str, Command, &str); 8] = [
+pub const COMMANDS: [(&str, Command, &str); 9] = [
     (
         "serve",
         Command::Serve,
@@ -47,6 +50,11 @@ pub const COMMANDS: [(&str, Command, &str); 8] = [
         "check",
         Command::Check,
         "Validate the configuration, say what is in force and why",
+    ),
+    (
+        "explain",
+        Command::Explain,
+        "Say what would answer, and why: explain GET /path [DIR]",
     ),
     (
         "healthcheck",
@@ -73,7 +81,7 @@ pub const COMMANDS: [(&str, Command, &str); 8] = [
 ];
 
 /// Flags that are no settings: letter, word, placeholder, help.
-pub const OWN_FLAGS: [(char, &str, &str, &str); 5] = [
+pub const OWN_FLAGS: [(char, &str, &str, &str); 6] = [
     (
         'c',
         "config",
@@ -82,10 +90,16 @@ pub const OWN_FLAGS: [(char, &str, &str, &str); 5] = [
     ),
     ('t', "check", "", "Like the command check"),
     (
+        'H',
+        "header",
+        "FIELD",
+        "With explain: a field 'Name: value' of the request",
+    ),
+    (
         ' ',
         "json",
         "",
-        "With check, status, reload, upgrade: report as JSON",
+        "With check, explain, status, reload, upgrade: as JSON",
     ),
     ('h', "help", "", "Print this"),
     ('V', "version", "", "Print the version"),
@@ -98,6 +112,8 @@ pub struct Arguments {
     pub command: Command,
     /// Whether to report as JSON.
     pub json: bool,
+    /// What `explain` is asked.
+    pub question: Question,
     /// The file named by `--config`.
     pub config: Option<String>,
     /// Settings in the order given.
@@ -111,6 +127,7 @@ pub fn parse_arguments(arguments: Vec<OsString>) -> Result<Arguments, Vec<Proble
         found: Arguments {
             command: Command::Serve,
             json: false,
+            question: Question::default(),
             config: None,
             flags: Vec::new(),
         },
@@ -130,8 +147,15 @@ pub fn parse_arguments(arguments: Vec<OsString>) -> Result<Arguments, Vec<Proble
     }
     if found.json && matches!(found.command, Command::Serve | Command::Healthcheck) {
         let place = Place::Flag("--json".to_owned());
-        let what = "only `check`, `status`, `reload` and `upgrade` report as JSON";
+        let what = "only `check`, `explain`, `status`, `reload` and `upgrade` report as JSON";
         problems.push(Problem::new(place, what, ""));
+    }
+    let question = &found.question;
+    let asks = found.command == Command::Explain;
+    if asks == question.target.is_empty() || !asks && !question.fields.is_empty() {
+        let place = Place::Flag("explain".to_owned());
+        let fix = "write aureond explain GET /path";
+        problems.push(Problem::new(place, "a path is explained", fix));
     }
     if problems.is_empty() {
         Ok(found)
@@ -184,10 +208,45 @@ impl Reader {
             "-h" | "--help" => self.found.command = Command::Help,
             "-V" | "--version" => self.turn_to(Command::Version),
             "-t" | "--check" => self.turn_to(Command::Check),
+            "-H" | "--header" => self.on_field(&flag),
             "--json" => self.found.json = true,
             "-c" | "--config" => self.found.config = self.value(&flag, "FILE"),
             _ => self.on_setting(flag),
         }
+    }
+
+    fn on_field(&mut self, flag: &str) {
+        let Some(text) = self.value(flag, "'Name: value'") else {
+            return;
+        };
+        match text.split_once(':') {
+            Some((name, value)) => {
+                let field = (name.to_owned(), value.trim().to_owned());
+                self.found.question.fields.push(field);
+            }
+            None => {
+                let fix = ["write ", flag, " 'Name: value'"].concat();
+                self.report(flag, "a field has a colon", fix);
+            }
+        }
+    }
+
+    /// Takes the method and the target of the request that is to be explained; GET is understood.
+    fn is_question(&mut self, word: &str) -> bool {
+        let question = &mut self.found.question;
+        if self.found.command != Command::Explain || !question.target.is_empty() {
+            return false;
+        }
+        let is_target = word.starts_with(['/', '*']) || word.contains(':');
+        if is_target || !question.method.is_empty() {
+            word.clone_into(&mut question.target);
+            if question.method.is_empty() {
+                "GET".clone_into(&mut question.method);
+            }
+        } else {
+            word.clone_into(&mut question.method);
+        }
+        true
     }
 
     fn turn_to(&mut self, command: Command) {
@@ -267,6 +326,9 @@ impl Reader {
         let Some(word) = self.utf8("DIR", word) else {
             return;
         };
+        if self.is_question(&word) {
+            return;
+        }
         let first = !self.command_named && self.found.flags.iter().all(|given| given.flag != "DIR");
         let command = COMMANDS.iter().find(|(name, ..)| *name == word);
         if let (true, Some((_, command, _))) = (first, command) {
@@ -375,12 +437,48 @@ mod tests {
         );
         assert_eq!(
             parse(&["--json"]).unwrap_err(),
-            ["--json: only `check`, `status`, `reload` and `upgrade` report as JSON"]
+            ["--json: only `check`, `explain`, `status`, `reload` and `upgrade` report as JSON"]
         );
         assert_eq!(
             parse(&["--json=x", "-t"]).unwrap_err(),
             ["--json: this flag takes no value"]
         );
+        let missing = ["explain: a path is explained; write aureond explain GET /path"];
+        assert_eq!(parse(&["explain", "GET"]).unwrap_err(), missing);
+        assert_eq!(parse(&["check", "-H", "a: b"]).unwrap_err(), missing);
+        assert_eq!(
+            parse(&["explain", "/", "-H", "a"]).unwrap_err(),
+            ["-H: a field has a colon; write -H 'Name: value'"]
+        );
+    }
+
+    #[test]
+    fn a_question_is_a_method_a_target_and_fields() {
+        let found = parse(&[
+            "explain",
+            "POST",
+            "/a",
+            "-H",
+            "A: b:c",
+            "--header=D:e",
+            "dir",
+        ]);
+        let found = found.unwrap();
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let question = Question {
+            method: "POST".into(),
+            target: "/a".into(),
+            fields: vec![field("A", "b:c"), field("D", "e")],
+        };
+        assert_eq!(
+            (found.command, found.question),
+            (Command::Explain, question)
+        );
+        assert_eq!(found.flags[0].text, "dir");
+        let found = parse(&["explain", "/check", "--json"]).unwrap();
+        let question = (&*found.question.method, &*found.question.target, found.json);
+        assert_eq!(question, ("GET", "/check", true));
+        assert_eq!(found.flags, []);
     }
 
     #[test]

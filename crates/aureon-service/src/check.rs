@@ -224,14 +224,14 @@ pub fn url(address: &Address) -> String {
     }
 }
 
-fn pad(out: &mut String, text: &str, width: usize) {
+pub(crate) fn pad(out: &mut String, text: &str, width: usize) {
     out.push_str("  ");
     out.push_str(text);
     let used = text.chars().count();
     out.push_str(&" ".repeat(width.saturating_sub(used).max(1)));
 }
 
-fn write_array<T>(
+pub(crate) fn write_array<T>(
     items: impl IntoIterator<Item = T>,
     mut write: impl FnMut(&mut Vec<u8>, T),
 ) -> Vec<u8> {

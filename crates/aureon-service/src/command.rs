@@ -16,7 +16,7 @@ use crate::config::{ADMIN_NAME, Loaded, Source};
 use crate::health::READY_PATH;
 use crate::help::{VERSION, write_help};
 use crate::problem::{Exit, Place, Problem, exit_of};
-use crate::service::{Service, say};
+use crate::service::{Failure, Service, say};
 use crate::value::show_digits;
 
 /// How long an order may take. 40 s: more than an upgrade does until it is given up.
@@ -36,6 +36,7 @@ pub fn run(arguments: Vec<OsString>, build: impl FnOnce(Service) -> Service) -> 
         Command::Status => status(arguments),
         Command::Reload => order(arguments, "/reload"),
         Command::Upgrade => order(arguments, "/upgrade"),
+        Command::Explain => explain(arguments, build),
         Command::Serve => serve(arguments, build),
     }
 }
@@ -62,6 +63,20 @@ fn check(arguments: Arguments) -> Exit {
         report.exit()
     } else {
         written
+    }
+}
+
+/// Says what would answer a request and why.
+fn explain(arguments: Arguments, build: impl FnOnce(Service) -> Service) -> Exit {
+    let (json, question) = (arguments.json, arguments.question.clone());
+    let service = match Service::new(source(arguments)) {
+        Ok(service) => service,
+        Err(problems) => return fail(&problems, json),
+    };
+    match build(service).explain(question) {
+        Ok(explanation) if json => print(&explanation.write_json()),
+        Ok(explanation) => print(&explanation.write_text()),
+        Err(failure) => tell(&failure),
     }
 }
 
@@ -189,13 +204,15 @@ fn serve(arguments: Arguments, build: impl FnOnce(Service) -> Service) -> Exit {
     };
     match build(service).run() {
         Ok(()) => Exit::Fine,
-        Err(failure) => {
-            for line in &failure.lines {
-                say(line);
-            }
-            failure.exit
-        }
+        Err(failure) => tell(&failure),
     }
+}
+
+fn tell(failure: &Failure) -> Exit {
+    for line in &failure.lines {
+        say(line);
+    }
+    failure.exit
 }
 
 /// Tells every problem. One of a file begins with `file:line:column:`, which editors follow.

@@ -18,11 +18,11 @@
 //! starts what [`routes`] puts together ([`health`], the [`api`], the [`site`]) in its
 //! [`sandbox`] on what it may [`inherit`], and is [`ready`] when it has answered itself. Then
 //! [`supervisor`] obeys orders: [`reload`], [`upgrade`], stop; it tells [`systemd`] and keeps the
-//! [`watchdog`]. [`asking`] asks a service that runs. [`observer`] hears of each exchange,
-//! [`access_log`] carries its [`line`](mod@line) to standard output or a [`log_file`], as
-//! [`logging`] has it; [`exchanges`] keeps the last ones. [`admin`] tells them, the [`metrics`]
-//! by [`exposition`] and the [`status`], and takes orders through a [`queue`]. [`json`] and
-//! [`stamp`] write their parts.
+//! [`watchdog`]. [`asking`] asks a service that runs, [`explain`] one that does not. [`observer`]
+//! hears of each exchange, [`access_log`] carries its [`line`](mod@line) to standard output or a
+//! [`log_file`], as [`logging`] has it; [`exchanges`] keeps the last ones. [`admin`] tells them,
+//! the [`metrics`] by [`exposition`] and the [`status`], and takes orders through a [`queue`].
+//! [`json`] and [`stamp`] write their parts.
 
 pub mod access_log;
 pub mod address;
@@ -35,6 +35,7 @@ pub mod command;
 pub mod config;
 pub mod document;
 pub mod exchanges;
+pub mod explain;
 pub mod exposition;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]

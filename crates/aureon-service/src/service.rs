@@ -18,6 +18,7 @@ use crate::admin::Admin;
 use crate::check;
 use crate::config::{Loaded, Source};
 use crate::exchanges::Exchanges;
+use crate::explain::{Explanation, Question, explain};
 use crate::health::{Health, State};
 use crate::inherit::Inherited;
 use crate::logging::Logging;
@@ -94,6 +95,16 @@ impl Service {
     pub fn routes(mut self, add: impl FnOnce(&mut Router)) -> Service {
         add(&mut self.router);
         self
+    }
+
+    /// Says what would answer a request and why, without serving.
+    ///
+    /// # Errors
+    ///
+    /// What serving would fail with.
+    pub fn explain(self, question: Question) -> Result<Explanation, Failure> {
+        let checks = self.health.has_checks();
+        explain(self.router, &self.loaded, checks, question)
     }
 
     /// Serves until a signal says stop. `Ok` after a drain that ended by itself.

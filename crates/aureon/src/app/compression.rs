@@ -36,8 +36,15 @@ impl Compression {
 
 impl Middleware for Compression {
     fn after(&self, request: &Request<'_>, response: &mut Response) {
-        if !is_eligible(response) {
-            return;
+        let bytes = response.body().as_bytes().map_or(0, <[u8]>::len);
+        let note = |outcome: &[&str]| {
+            if let Some(trace) = request.trace() {
+                let subject = [&bytes.to_string(), " bytes"].concat();
+                trace.note("gzip", &subject, outcome);
+            }
+        };
+        if let Err(why) = eligible(response) {
+            return note(&["no: ", why]);
         }
         // The answer depends on this field, for caches also when it comes out plain.
         response.add_vary("Accept-Encoding");
@@ -46,11 +53,12 @@ impl Middleware for Compression {
             .field_all("accept-encoding")
             .any(accepts_gzip)
         {
-            return;
+            return note(&["no: Accept-Encoding does not take it"]);
         }
         let Some(packed) = response.body().as_bytes().and_then(compress) else {
-            return;
+            return note(&["no: it would not be smaller"]);
         };
+        note(&["yes: compressed on the fly"]);
         response.set_body(packed);
         response.set_field("Content-Encoding", "gzip");
         response.remove_field("Accept-Ranges");
@@ -62,37 +70,41 @@ impl Middleware for Compression {
     }
 }
 
-/// Whether compressing is possible and pays.
-fn is_eligible(response: &Response) -> bool {
-    let bytes = response.body().as_bytes().map_or(0, <[u8]>::len);
-    if !(GZIP_BYTES_MIN..=GZIP_BYTES_MAX).contains(&bytes)
-        || response.status().has_no_content()
-        || response.status() == Status::PARTIAL_CONTENT
-    {
-        return false;
+/// Whether compressing is possible and pays, or why not.
+fn eligible(response: &Response) -> Result<(), &'static str> {
+    let Some(bytes) = response.body().as_bytes().map(<[u8]>::len) else {
+        return Err("the content is not in memory");
+    };
+    if response.status().has_no_content() || response.status() == Status::PARTIAL_CONTENT {
+        return Err("it is a part of something, or nothing");
     }
-    let mut compressible = false;
+    if bytes < GZIP_BYTES_MIN {
+        return Err("so little does not pay");
+    }
+    if bytes > GZIP_BYTES_MAX {
+        return Err("so much would hold up others");
+    }
+    const TYPE: Result<(), &str> = Err("its type does not shrink");
+    let mut result = TYPE;
     for (name, value) in response.fields() {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         if is("content-type") {
-            compressible = is_compressible(value);
+            result = if is_compressible(value) { Ok(()) } else { TYPE };
         } else if is("cache-control") {
             let directives = value.split(|byte| *byte == b',');
             if directives
                 .into_iter()
                 .any(|d| d.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
             {
-                return false;
+                return Err("Cache-Control: no-transform forbids it");
             }
-        } else if is("content-encoding")
-            || is("content-range")
-            || is("content-digest")
-            || is("repr-digest")
-        {
-            return false;
+        } else if is("content-encoding") {
+            return Err("it is compressed already");
+        } else if is("content-range") || is("content-digest") || is("repr-digest") {
+            return Err("it is a part, or its digest is told");
         }
     }
-    compressible
+    result
 }
 
 /// Whether a media type is text in disguise.

@@ -12,6 +12,7 @@ use super::captures::{Match, RouteInfo, States};
 use super::fields::prepare_fields;
 use super::request::Bound;
 use super::table::Table;
+use super::trace::{lines_of, short};
 use super::trust::Trust;
 use super::{BodyReader, Fault, Middleware, Mount, Pipe, Request, Response};
 use crate::http::{Head, Method, Status};
@@ -138,8 +139,8 @@ fn allow_lines(allowed: [bool; Method::ALL.len()]) -> Arc<[u8]> {
 /// A finished application.
 pub struct App {
     table: Table,
-    entries: Vec<Entry>,
-    endpoints: Vec<Endpoint>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) endpoints: Vec<Endpoint>,
     states: Arc<States>,
     trust: Arc<Trust>,
     not_found: u32,
@@ -378,6 +379,13 @@ fn run(endpoint: &Endpoint, request: &Request<'_>, act: impl FnOnce() -> Respons
             let early = middleware.before(request);
             ran += 1;
             if let Some(response) = early {
+                if let Some(trace) = request.trace() {
+                    trace.note(
+                        "middleware",
+                        short(middleware.name()),
+                        &["answers by itself"],
+                    );
+                }
                 return response;
             }
         }
@@ -400,10 +408,14 @@ fn run(endpoint: &Endpoint, request: &Request<'_>, act: impl FnOnce() -> Respons
 fn run_after(chain: &Chain, request: &Request<'_>, response: &mut Response) {
     let ran = request.middlewares_ran().min(chain.len());
     for middleware in chain[..ran].iter().rev() {
+        let seen = request.trace().map(|trace| (trace, lines_of(response)));
         // Unwind safe: a response that a panic left half changed is replaced.
         let outcome = catch_unwind(AssertUnwindSafe(|| middleware.after(request, response)));
         if let Err(payload) = outcome {
             *response = panicked(Fault::panic(payload));
+        }
+        if let Some((trace, before)) = seen {
+            trace.note_after(middleware.name(), &before, response);
         }
     }
 }

@@ -19,4 +19,9 @@ pub trait Middleware: Send + Sync + 'static {
     fn after(&self, request: &Request<'_>, response: &mut Response) {
         let _ = (request, response);
     }
+
+    /// What it is called when an answer is explained: the name of its type.
+    fn name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
 }

@@ -31,6 +31,7 @@ mod response;
 mod router;
 mod security_headers;
 mod table;
+mod trace;
 mod trust;
 mod urlencoded;
 
@@ -56,5 +57,6 @@ pub use request_id::{RequestId, RequestIds};
 pub use response::Response;
 pub use router::{Mount, RouteError, RouteErrors, Router};
 pub use security_headers::SecurityHeaders;
+pub use trace::{NOT_RUN, Step, Trace};
 pub use trust::{NamedBy, Network, Trust};
 pub use urlencoded::{Form, Pairs};

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::captures::{Match, RouteInfo, States};
 use super::trust::Trust;
 use super::urlencoded::parse_value;
-use super::{Error, RequestId};
+use super::{Error, RequestId, Trace};
 use crate::http::{Head, HeadOwned, Method, Status, Version};
 
 /// The other end of the connection.
@@ -45,6 +45,7 @@ pub struct Request<'a> {
     /// Set by the app when it takes the request, because the server makes the request first.
     bound: Cell<Option<Bound<'a>>>,
     notes: Holder<'a>,
+    trace: Option<&'a Trace>,
 }
 
 /// The route, its captures and the shared state.
@@ -94,7 +95,22 @@ impl<'a> Request<'a> {
             peer,
             bound: Cell::new(None),
             notes: Holder::Own(Notes::default()),
+            trace: None,
         }
+    }
+
+    /// The same request, with everything that is decided about it noted. A copy that leaves the
+    /// thread is not noted.
+    #[must_use]
+    pub fn traced(mut self, trace: &'a Trace) -> Request<'a> {
+        self.trace = Some(trace);
+        self
+    }
+
+    /// Where to note what is decided about it, if somebody wants to know.
+    #[inline]
+    pub fn trace(&self) -> Option<&'a Trace> {
+        self.trace
     }
 
     #[inline]
@@ -344,6 +360,7 @@ impl RequestOwned {
                 trust: &bound.trust,
             })),
             notes: Holder::Lent(&self.notes),
+            trace: None,
         }
     }
 }

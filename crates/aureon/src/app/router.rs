@@ -11,6 +11,7 @@ use super::captures::{RouteInfo, States};
 use super::dispatch::{Action, App, BodyRules, Endpoint, Entry, Handler, Parts, Work};
 use super::pattern::Pattern;
 use super::table::Table;
+use super::trace;
 use super::trust::Trust;
 use super::{BodyReader, IntoResponse, Middleware, Request, Response};
 use crate::http::Method;
@@ -20,6 +21,12 @@ pub trait Mount: Send + Sync + 'static {
     /// Answers GET and HEAD. `rest` is the path below the mount as sent, still percent-encoded,
     /// without a leading slash: empty for the mount's own root.
     fn answer(&self, request: &Request<'_>, rest: &str) -> Response;
+
+    /// Whether answering reads files or memory and does nothing else, so that it may be done to
+    /// explain an answer: see [`Router::idle`].
+    fn only_reads(&self) -> bool {
+        false
+    }
 }
 
 /// Why a router cannot be built, in words that name the routes and where they stand.
@@ -343,6 +350,31 @@ impl Router {
     /// OPTIONS). The first added is the outermost: its first half runs first, its second last.
     pub fn with(&mut self, middleware: impl Middleware) -> &mut Router {
         self.middleware.push(Arc::new(middleware));
+        self
+    }
+
+    /// Puts stand-ins in the place of the handlers and middleware registered so far, which note
+    /// that they were not run: to explain an answer without what the program would do for it.
+    /// What only reads stays.
+    pub fn idle(&mut self) -> &mut Router {
+        let stand_in =
+            |old: &Arc<dyn Middleware>| -> Arc<dyn Middleware> { Arc::new(trace::idle(&**old)) };
+        let handler: Handler = Arc::new(trace::answer_idly);
+        for route in &mut self.routes {
+            route.chain = route.chain.iter().map(stand_in).collect();
+            let stays = match &route.action {
+                Action::Handler(_) | Action::Upload(_) => false,
+                Action::Mount(target) => target.only_reads(),
+                _ => true,
+            };
+            if !stays {
+                route.action = Action::Handler(Arc::clone(&handler));
+            }
+        }
+        self.middleware = self.middleware.iter().map(stand_in).collect();
+        if let Some((fallback, _)) = &mut self.fallback {
+            *fallback = handler;
+        }
         self
     }
 

@@ -8,15 +8,17 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::asked::Asked;
 use super::conditional::{self, Outcome};
 use super::encoding::Coding;
 use super::range::{Range, Wanted, parse_range};
 use super::resource::{Representation, unix_seconds};
 use crate::app::{Body, Part, Response};
-use crate::http::{Head, Method, Status};
+use crate::http::{Method, Status};
 
 /// Answers a GET or HEAD for a representation.
-pub(super) fn answer(head: &Head<'_>, representation: &Representation) -> Response {
+pub(super) fn answer(asked: Asked<'_>, representation: &Representation) -> Response {
+    let head = asked.head;
     // One pass over the fields for the common request that has neither.
     let mut is_conditional = false;
     let mut range = None;
@@ -28,22 +30,26 @@ pub(super) fn answer(head: &Head<'_>, representation: &Representation) -> Respon
         }
     }
     if is_conditional {
-        match conditional::evaluate(head, &representation.validators(0), unix_seconds) {
+        let validators = representation.validators(0);
+        let outcome = conditional::evaluate(head, &validators, unix_seconds);
+        asked.note_conditions(&validators, outcome);
+        match outcome {
             Outcome::Proceed => {}
             Outcome::NotModified => return bare(Status::NOT_MODIFIED, representation),
             Outcome::Failed => return bare(Status::PRECONDITION_FAILED, representation),
         }
     }
     // RFC 9110 §14.2: Range has a meaning for GET only.
-    if let Some(range) = range
-        && head.method() == Method::Get
-        && conditional::range_applies(head, &representation.validators(unix_seconds()))
-    {
-        match parse_range(range, representation.len()) {
-            Wanted::Whole => {}
-            Wanted::One(range) => return one_part(representation, range),
-            Wanted::Many(ranges) => return many_parts(representation, &ranges),
-            Wanted::Unsatisfiable => return unsatisfiable(representation),
+    if let Some(range) = range {
+        let applies = head.method() == Method::Get
+            && conditional::range_applies(head, &representation.validators(unix_seconds()));
+        let wanted = applies.then(|| parse_range(range, representation.len()));
+        asked.note_range(range, wanted.as_ref());
+        match wanted {
+            None | Some(Wanted::Whole) => {}
+            Some(Wanted::One(range)) => return one_part(representation, range),
+            Some(Wanted::Many(ranges)) => return many_parts(representation, &ranges),
+            Some(Wanted::Unsatisfiable) => return unsatisfiable(representation),
         }
     }
     Response::new(Status::OK)

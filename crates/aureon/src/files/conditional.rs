@@ -31,6 +31,17 @@ pub enum Outcome {
     Failed,
 }
 
+impl Outcome {
+    /// The outcome in words.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Outcome::Proceed => "the client needs it",
+            Outcome::NotModified => "the client has it: 304",
+            Outcome::Failed => "the client wants another state of it: 412",
+        }
+    }
+}
+
 /// Evaluates all conditions but `If-Range`, in the RFC's order. The clock is only asked when a
 /// date is later than the modification.
 pub fn evaluate(

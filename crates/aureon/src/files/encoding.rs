@@ -62,13 +62,9 @@ impl Coding {
 /// Thousandths: `q=0.5` is 500.
 type Quality = u16;
 
-/// Chooses among `available` (identity is always at hand) by the values of all
-/// `Accept-Encoding` fields. Without such a field the answer is identity: the client may be
-/// able to decode more, but it did not say so.
-pub fn choose_coding<'a>(
-    accept: impl Iterator<Item = &'a [u8]>,
-    available: impl Fn(Coding) -> bool,
-) -> Coding {
+/// What all `Accept-Encoding` fields say of each coding, in thousandths; of identity only what is
+/// said by its name.
+pub fn weigh<'a>(accept: impl Iterator<Item = &'a [u8]>) -> [u16; Coding::COUNT] {
     let mut named: [Option<Quality>; Coding::COUNT] = [None; Coding::COUNT];
     let mut any = None;
     for element in accept.flat_map(|field| field.split(|byte| *byte == b',')) {
@@ -83,10 +79,23 @@ pub fn choose_coding<'a>(
     }
     // Unnamed, identity is acceptable and yet nothing the client asked for, so that any coding
     // with a quality above zero is better.
-    let identity = named[Coding::Identity.index()].unwrap_or(0);
-    let mut best = (identity, Coding::Identity);
+    Coding::ALL.map(|coding| match coding {
+        Coding::Identity => named[coding.index()].unwrap_or(0),
+        _ => named[coding.index()].or(any).unwrap_or(0),
+    })
+}
+
+/// Chooses among `available` (identity is always at hand) by the values of all
+/// `Accept-Encoding` fields. Without such a field the answer is identity: the client may be
+/// able to decode more, but it did not say so.
+pub fn choose_coding<'a>(
+    accept: impl Iterator<Item = &'a [u8]>,
+    available: impl Fn(Coding) -> bool,
+) -> Coding {
+    let weights = weigh(accept);
+    let mut best = (weights[Coding::Identity.index()], Coding::Identity);
     for coding in Coding::COMPRESSED.into_iter().rev() {
-        let quality = named[coding.index()].or(any).unwrap_or(0);
+        let quality = weights[coding.index()];
         if quality > 0 && quality >= best.0 && available(coding) {
             best = (quality, coding);
         }

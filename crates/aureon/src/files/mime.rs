@@ -40,17 +40,29 @@ pub(crate) fn extension(name: &str) -> Option<&str> {
 /// styles and scripts without a hash, which belong to a page and must change with it) is
 /// revalidated each time, which costs a 304.
 pub fn cache_control(path: &str, content_type: &str) -> &'static str {
+    caching(path, content_type).0
+}
+
+/// The same with the reason.
+pub(super) fn caching(path: &str, content_type: &str) -> (&'static str, &'static str) {
     if content_type.starts_with("text/html") {
-        return REVALIDATE;
+        return (REVALIDATE, "a page is asked for again each time");
     }
     if is_hashed(path) {
-        return "public, max-age=31536000, immutable";
+        let value = "public, max-age=31536000, immutable";
+        return (
+            value,
+            "the name has a hash of the content, which so never changes",
+        );
     }
     let family = content_type.split('/').next().unwrap_or(content_type);
     if matches!(family, "image" | "font" | "audio" | "video") {
-        "public, max-age=3600"
+        ("public, max-age=3600", "media may be an hour old")
     } else {
-        REVALIDATE
+        (
+            REVALIDATE,
+            "no hash in the name: it has to match the pages that use it",
+        )
     }
 }
 

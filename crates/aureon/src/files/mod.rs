@@ -7,7 +7,7 @@
 //! or a plain 404. In reading order: `resolve` turns a URL path into a path below a root; `mime`
 //! knows types and how long they may be cached; `encoding` chooses among precompressed siblings;
 //! `conditional` and `range` decide how much the client needs; `root`, `resource` and `cache`
-//! hold what was found; `answer` and `listing` write.
+//! hold what was found; `answer` and `listing` write; `asked` is the request, and notes.
 //!
 //! Errors by status: a malformed path is 400; one that leads nowhere, outside, or to anything
 //! but a regular file is 404; a file the process may not read is 403, since an operator who
@@ -15,6 +15,7 @@
 //! had; no descriptor or memory is 503; a failing disk is 500.
 
 mod answer;
+mod asked;
 mod cache;
 pub mod conditional;
 mod embedded;
@@ -31,6 +32,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use asked::Asked;
 use cache::Cache;
 pub use embedded::Asset;
 use embedded::Embedded;
@@ -200,27 +202,41 @@ impl Files {
     /// Answers a request for `below`: the path below the mount point, still percent-encoded,
     /// with or without its leading slash.
     pub fn answer(&self, request: &Request<'_>, below: &str) -> Response {
-        self.answer_head(request.head(), below)
+        self.answer_asked(Asked::of(request), below)
     }
 
     /// The same for a head alone; a body never matters here.
     pub fn answer_head(&self, head: &Head<'_>, below: &str) -> Response {
-        if !matches!(head.method(), Method::Get | Method::Head) {
+        self.answer_asked(Asked::new(head), below)
+    }
+
+    fn answer_asked(&self, asked: Asked<'_>, below: &str) -> Response {
+        if !matches!(asked.head.method(), Method::Get | Method::Head) {
             return Response::from(Status::METHOD_NOT_ALLOWED).with_field("Allow", "GET, HEAD");
         }
         let path = match resolve(below) {
             Ok(path) => path,
-            Err(refusal) if refusal.is_malformed() => return Response::from(Status::BAD_REQUEST),
-            Err(_) => return self.nothing(head),
+            Err(refusal) => {
+                asked.note("path", below, &["refused: ", refusal.reason()]);
+                return match refusal.is_malformed() {
+                    true => Response::from(Status::BAD_REQUEST),
+                    false => self.nothing(asked),
+                };
+            }
         };
         if path.is_hidden() && !self.dotfiles {
-            return self.nothing(head);
+            asked.note(
+                "path",
+                path.as_str(),
+                &["refused: a name begins with a dot"],
+            );
+            return self.nothing(asked);
         }
-        match self.ready(head, path.as_str()) {
-            Ok(Ready::File(resource, coding)) => {
-                represent(head, &resource, coding).unwrap_or_else(|| self.nothing(head))
-            }
-            Ok(Ready::Directory) => to_directory(head),
+        match self.ready(asked, path.as_str()) {
+            Ok(Ready::File(resource, coding)) => self
+                .represent(asked, &resource, coding)
+                .unwrap_or_else(|| self.nothing(asked)),
+            Ok(Ready::Directory) => to_directory(asked.head),
             Ok(Ready::Listing(entries, is_cut)) => {
                 let page = listing::write_listing(path.as_str(), entries, is_cut, self.dotfiles);
                 Response::html(page)
@@ -228,16 +244,17 @@ impl Files {
                     .with_field("Content-Security-Policy", listing::POLICY)
             }
             Ok(Ready::Nothing) => self
-                .application(head, &path)
-                .unwrap_or_else(|| self.nothing(head)),
+                .application(asked, &path)
+                .unwrap_or_else(|| self.nothing(asked)),
             Err(fault) => failed(fault),
         }
     }
 
     /// Finds the resource and reads what the client should get of it.
-    fn ready(&self, head: &Head<'_>, path: &str) -> Result<Ready, Fault> {
+    fn ready(&self, asked: Asked<'_>, path: &str) -> Result<Ready, Fault> {
+        let head = asked.head;
         for _ in 0..limits::FILE_ATTEMPTS_MAX {
-            let (resource, is_held) = match self.find(path)? {
+            let (resource, is_held) = match self.find(asked, path)? {
                 Found::File { resource, is_held } => (resource, is_held),
                 Found::Directory => return Ok(Ready::Directory),
                 Found::Listing(entries, is_cut) => return Ok(Ready::Listing(entries, is_cut)),
@@ -251,12 +268,18 @@ impl Files {
                 match self.load(&resource, coding) {
                     // Written to since it was opened: what we know of it is no longer true.
                     Ok(made) if is_held && made.has_changed() => break,
-                    Ok(_) => return Ok(Ready::File(resource, coding)),
+                    Ok(_) => {
+                        asked.note_coding(&resource, coding);
+                        return Ok(Ready::File(resource, coding));
+                    }
                     // Gone since it was found.
                     Err(Fault::Missing) => break,
                     // A sibling that may not be read is no reason not to send the original.
                     Err(Fault::Denied) if coding != Coding::Identity => {}
-                    Err(fault) => return Err(fault),
+                    Err(fault) => {
+                        asked.note_file("file", resource.path(), Some(fault));
+                        return Err(fault);
+                    }
                 }
             }
             self.cache.remove(path, &resource);
@@ -276,10 +299,18 @@ impl Files {
         resource.loaded(coding).ok_or(Fault::Missing)
     }
 
-    fn find(&self, path: &str) -> Result<Found, Fault> {
+    fn find(&self, asked: Asked<'_>, path: &str) -> Result<Found, Fault> {
         let root = match &self.source {
             Source::Directory(root) => root,
-            Source::Embedded(assets) => return Ok(assets.find(path, &self.index, &self.policy)),
+            Source::Embedded(assets) => {
+                let found = assets.find(path, &self.index, &self.policy);
+                match &found {
+                    Found::File { resource, .. } => asked.note_file("file", resource.path(), None),
+                    Found::Directory => asked.note("directory", path, &[WITHOUT_SLASH]),
+                    _ => asked.note_file("file", path, Some(Fault::Missing)),
+                }
+                return Ok(found);
+            }
         };
         let now_ms = self.now_ms();
         if let Some(resource) = self.cache.get(path) {
@@ -295,9 +326,15 @@ impl Files {
             self.cache.remove(path, &resource);
         }
         let dir = root.dir(now_ms, self.trust_ms);
-        let found = match self.sparing(|| self.find_in(&dir, path)) {
-            Err(Fault::Missing) => Found::Nothing,
-            found => found?,
+        let found = match self.sparing(|| self.find_in(asked, &dir, path)) {
+            Err(fault) => {
+                asked.note_file("file", path, Some(fault));
+                match fault {
+                    Fault::Missing => Found::Nothing,
+                    fault => return Err(fault),
+                }
+            }
+            Ok(found) => found,
         };
         if let Found::File { resource, .. } = &found {
             resource.touch(now_ms);
@@ -318,20 +355,31 @@ impl Files {
         is_first && resource.still_holds(dir, &self.policy)
     }
 
-    fn find_in(&self, dir: &Dir, path: &str) -> io::Result<Found> {
+    fn find_in(&self, asked: Asked<'_>, dir: &Dir, path: &str) -> io::Result<Found> {
         if !is_directory(path) {
             return Ok(match Resource::find(dir, path, &self.policy)? {
-                Some(resource) => Found::File {
-                    resource: Arc::new(resource),
-                    is_held: false,
-                },
-                None if dir.facts(path)?.is_directory() => Found::Directory,
-                None => Found::Nothing,
+                Some(resource) => {
+                    asked.note_file("file", path, None);
+                    Found::File {
+                        resource: Arc::new(resource),
+                        is_held: false,
+                    }
+                }
+                None if dir.facts(path)?.is_directory() => {
+                    asked.note("directory", path, &[WITHOUT_SLASH]);
+                    Found::Directory
+                }
+                None => {
+                    asked.note_file("file", path, Some(Fault::Missing));
+                    Found::Nothing
+                }
             });
         }
         for name in &self.index {
-            match Resource::find(dir, &format!("{path}{name}"), &self.policy) {
+            let name = format!("{path}{name}");
+            match Resource::find(dir, &name, &self.policy) {
                 Ok(Some(resource)) => {
+                    asked.note_file("index", &name, None);
                     return Ok(Found::File {
                         resource: Arc::new(resource),
                         is_held: false,
@@ -341,11 +389,18 @@ impl Files {
                 Err(error) if Fault::of(&error) == Fault::Missing => {}
                 Err(error) => return Err(error),
             }
+            asked.note_file("index", &name, Some(Fault::Missing));
         }
         if !self.listing {
+            asked.note("listing", path, &["off"]);
             return Ok(Found::Nothing);
         }
         let (entries, is_cut) = dir.list(path, limits::LISTING_ENTRIES_MAX)?;
+        asked.note(
+            "listing",
+            path,
+            &["on: the directory's names are the answer"],
+        );
         Ok(Found::Listing(entries, is_cut))
     }
 
@@ -360,22 +415,41 @@ impl Files {
     }
 
     /// The single-page application's page, when this is a navigation into it.
-    fn application(&self, head: &Head<'_>, path: &RelativePath<'_>) -> Option<Response> {
-        let page = self.spa.as_deref()?;
-        if mime::extension(path.name()).is_some() || !accepts_html(head.field_all("accept")) {
-            return None;
-        }
-        let Ok(Ready::File(resource, coding)) = self.ready(head, page) else {
+    fn application(&self, asked: Asked<'_>, path: &RelativePath<'_>) -> Option<Response> {
+        let Some(page) = self.spa.as_deref() else {
+            asked.note("spa", "", &["off"]);
             return None;
         };
-        let mut response = represent(head, &resource, coding)?;
+        if mime::extension(path.name()).is_some() {
+            asked.note("spa", page, &["no: a name with an extension is no page"]);
+            return None;
+        }
+        if !accepts_html(asked.head.field_all("accept")) {
+            asked.note("spa", page, &["no: Accept does not name text/html"]);
+            return None;
+        }
+        asked.note("spa", page, &["answers pages that are not there"]);
+        let Ok(Ready::File(resource, coding)) = self.ready(asked, page) else {
+            return None;
+        };
+        let mut response = self.represent(asked, &resource, coding)?;
         response.add_vary("Accept");
         Some(response)
     }
 
+    /// The answer for a representation that was read.
+    fn represent(&self, asked: Asked<'_>, resource: &Resource, coding: Coding) -> Option<Response> {
+        let made = resource.loaded(coding)?;
+        asked.note_caching(resource.path(), made, &self.policy);
+        Some(answer::answer(asked, made))
+    }
+
     /// 404, with its page if there is one. Conditions and ranges do not apply (RFC 9110 §13.2.1).
-    fn nothing(&self, head: &Head<'_>) -> Response {
-        let page = self.not_found.as_deref().map(|page| self.ready(head, page));
+    fn nothing(&self, asked: Asked<'_>) -> Response {
+        let page = self.not_found.as_deref().map(|page| {
+            asked.note("not found", page, &["goes with a 404, if it is there"]);
+            self.ready(asked, page)
+        });
         let Some(Ok(Ready::File(resource, coding))) = page else {
             return Response::from(Status::NOT_FOUND);
         };
@@ -402,18 +476,21 @@ impl Files {
 impl Mount for Files {
     fn answer(&self, request: &Request<'_>, rest: &str) -> Response {
         // The mount has taken the slash before `rest`; a second one makes an empty segment.
-        match rest.starts_with('/') {
-            true => self.nothing(request.head()),
-            false => self.answer_head(request.head(), rest),
+        if rest.starts_with('/') {
+            let asked = Asked::of(request);
+            let reason = resolve::Refusal::EmptySegment.reason();
+            asked.note("path", request.path(), &["refused: ", reason]);
+            return self.nothing(asked);
         }
+        self.answer_asked(Asked::of(request), rest)
+    }
+
+    fn only_reads(&self) -> bool {
+        true
     }
 }
 
-fn represent(head: &Head<'_>, resource: &Resource, coding: Coding) -> Option<Response> {
-    resource
-        .loaded(coding)
-        .map(|made| answer::answer(head, made))
-}
+const WITHOUT_SLASH: &str = "a directory, asked for without its slash: 308";
 
 fn is_directory(path: &str) -> bool {
     path.is_empty() || path.ends_with('/')

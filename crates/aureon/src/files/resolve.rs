@@ -76,6 +76,21 @@ impl Refusal {
     pub fn is_malformed(self) -> bool {
         matches!(self, Refusal::Escape | Refusal::Encoding | Refusal::Nul)
     }
+
+    /// The refusal in words.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Refusal::Escape => "a % without two hexadecimal digits",
+            Refusal::Encoding => "no UTF-8",
+            Refusal::Nul => "a NUL",
+            Refusal::Control => "a control character",
+            Refusal::Separator => "an encoded slash, or a backslash",
+            Refusal::EmptySegment => "two slashes in a row",
+            Refusal::DotSegment => "a segment . or ..",
+            Refusal::TooLong => "too long",
+            Refusal::WindowsName => "a name that Windows takes for a device",
+        }
+    }
 }
 
 /// Resolves the part of a URL path below a mount point, still percent-encoded and with or

@@ -246,6 +246,12 @@ impl Resource {
         self.variants[coding.index()].is_usable
     }
 
+    /// Whether something by this coding's name is there, of use or not.
+    pub(super) fn saw(&self, coding: Coding) -> bool {
+        let variant = &self.variants[coding.index()];
+        variant.is_usable || variant.seen.is_some()
+    }
+
     /// The representation in a coding, if it has been read.
     pub(super) fn loaded(&self, coding: Coding) -> Option<&Representation> {
         self.variants[coding.index()].loaded.get()
@@ -395,7 +401,7 @@ fn represent(
     varies: bool,
 ) -> Representation {
     let content_type = mime::content_type(path);
-    let automatic = || mime::cache_control(path, content_type);
+    let automatic = || mime::caching(path, content_type).0;
     let cache_control = policy.cache_control.as_deref().unwrap_or_else(automatic);
     let date = modified.map(write_date);
     let mut fields: Vec<(&str, &[u8])> = vec![("ETag", etag.as_bytes())];

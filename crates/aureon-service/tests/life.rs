@@ -319,7 +319,8 @@ fn secrets_are_in_no_line_of_any_form_and_in_no_report() {
         let daemon = Daemon::start(&place, &["--log", form, "--admin", "unix:admin"]);
         let request = "GET /x?token=hidden HTTP/1.1\r\nHost: a\r\nAuthorization: Basic hidden\r\n\
             Proxy-Authorization: Bearer hidden\r\nCookie: session=hidden\r\n\
-            Set-Cookie: a=hidden\r\nX-Api-Key: hidden\r\nReferer: http://b/?key=hidden\r\nConnection: close\r\n\r\n";
+            Set-Cookie: a=hidden\r\nX-Api-Key: hidden\r\n\
+            Referer: http://b/?key=hidden\r\nConnection: close\r\n\r\n";
         assert_eq!(daemon.ask(request).status(), "404");
         let mut admin = UnixStream::connect(place.0.join("admin")).unwrap();
         admin.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -47,6 +47,7 @@ pub mod json;
 mod life;
 pub mod line;
 pub mod log_file;
+pub mod log_pipe;
 pub mod logging;
 pub mod metrics;
 pub mod observer;

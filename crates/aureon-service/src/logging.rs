@@ -14,6 +14,7 @@ use crate::access_log::AccessLog;
 use crate::check;
 use crate::line::Form;
 use crate::log_file::LogFile;
+use crate::log_pipe::Standard;
 use crate::observer::now_ms;
 use crate::problem::Exit;
 use crate::service::{Failure, failed};
@@ -133,7 +134,7 @@ impl Logging {
         };
         let mut reopen = None;
         let sink: Box<dyn io::Write + Send> = if config.log_file.is_empty() {
-            Box::new(io::stdout())
+            Box::new(Standard::open())
         } else {
             let path = Path::new(&config.log_file);
             let (bytes, files) = (config.log_file_bytes_max, config.log_files_max);

@@ -409,3 +409,44 @@ fn a_slow_exchange_is_told_at_a_level_that_leaves_out_the_others() {
     );
     assert!(slow[0]["duration"].as_f64().unwrap() >= 0.001);
 }
+
+#[test]
+fn two_processes_with_one_pipe_tear_no_line_of_the_log() {
+    let place = Place::new("life-two");
+    let mut daemon = Daemon::start(&place, &["--log", "json"]);
+    let mut pipe = daemon.child.stdout.take().unwrap();
+    // More than the pipe and a gathered batch hold, and some lines of every length.
+    let fill = |daemon: &Daemon| {
+        let mut stream = connect(daemon);
+        for number in 0..3_000 {
+            let path = format!("/a{}", "x".repeat(number % 700));
+            assert_eq!(ask(&mut stream, &path).0, 404);
+        }
+    };
+    fill(&daemon);
+    daemon.signal("USR2");
+    let line = daemon.line_with("has taken over");
+    let pid = line.split("process ").nth(1).unwrap();
+    let pid = pid.split(' ').next().unwrap().to_owned();
+    fill(&daemon);
+    // Both wait to write, and the reader comes back.
+    let reader = thread::spawn(move || {
+        let mut log = String::new();
+        pipe.read_to_string(&mut log).unwrap();
+        log
+    });
+    daemon.line_with("stopped");
+    let kill = format!("kill -TERM {pid}");
+    let killed = std::process::Command::new("sh")
+        .args(["-c", &kill])
+        .status();
+    assert!(killed.unwrap().success());
+    let log = reader.join().unwrap();
+    let mut counted = 0;
+    for line in log.lines() {
+        let value: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        counted += value["dropped"].as_u64().unwrap_or(1);
+    }
+    assert_eq!(counted, 6_000);
+}

@@ -8,16 +8,19 @@
 //! | `load start` | from exec to the first whole 200, many times |
 //! | `load files` | write the files that the file cells and the soak ask for |
 //! | `load soak` | every kind of request at once for N seconds, contents compared |
+//! | `load tally` | what a JSON access log says happened, in counts |
 //!
 //! Results are one line of JSON on standard output; any error ends in a non-zero exit.
 
 mod answer;
+mod client;
 mod files;
 mod hold;
 mod run;
 mod soak;
 mod socket;
 mod start;
+mod tally;
 
 use std::net::SocketAddrV4;
 use std::process::ExitCode;
@@ -31,7 +34,9 @@ load run ADDRESS [--path /plaintext] [--body-bytes 13] [--connections 64] [--pip
 load hold ADDRESS [--path /plaintext] [--body-bytes 13] [--connections 10000]
 load start ADDRESS [--path /plaintext] [--runs 100] [--core N] -- COMMAND...
 load files DIR
-load soak ADDRESS [--seconds 60] [--api /api/message] [--echo PATH]";
+load soak ADDRESS [--seconds 60] [--api /api/message] [--echo PATH] [--seed 1] [--pause-ms 0]
+                  [--faults]
+load tally [FILE...]";
 
 /// Arguments by name; what is not given has a default where it is asked for.
 pub(crate) struct Options {
@@ -53,7 +58,7 @@ impl Options {
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--" => options.command = arguments.by_ref().collect(),
-                "--browser" | "--close" => options.flags.push(argument),
+                "--browser" | "--close" | "--faults" => options.flags.push(argument),
                 name if name.starts_with("--") => {
                     let value = arguments.next().ok_or(format!("{name} needs a value"))?;
                     options.named.push((argument, value));
@@ -88,6 +93,10 @@ impl Options {
             .ok_or(format!("usage:\n{USAGE}"))
     }
 
+    pub(crate) fn all(&self) -> &[String] {
+        &self.positional
+    }
+
     pub(crate) fn address(&self) -> Result<SocketAddrV4, Failure> {
         let first = self.first()?;
         first
@@ -106,6 +115,7 @@ fn dispatch() -> Result<(), Failure> {
         "start" => start::start(&options),
         "files" => files::write_all(options.first()?.as_ref()),
         "soak" => soak::soak(&options),
+        "tally" => tally::tally(&options),
         _ => Err(format!("usage:\n{USAGE}")),
     }
 }

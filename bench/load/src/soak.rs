@@ -2,19 +2,19 @@
 //! every answer compared with what it must be. The measuring script watches the server's memory.
 //!
 //! The kinds stand in `KINDS`, one function each; a function makes a few exchanges and returns, is
-//! called again until the time is over, and any `Err` fails the whole soak.
+//! called again until the time is over, and any `Err` fails the whole soak. With `--faults` the
+//! server is being hurt meanwhile: an `Err` is told at once, with its times, as a line of JSON,
+//! and whoever does the hurting decides whether it is one of the wounds.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::answer::{field, parse_head};
-use crate::files::{FILES, byte_at, first_difference};
+use crate::client::{Client, Ledger, Target};
+use crate::files::{FILES, byte_at};
 use crate::{Failure, Options};
 
-const SILENCE: Duration = Duration::from_secs(20);
 const SMALL: (&str, usize) = FILES[0];
 const MEDIUM: (&str, usize) = FILES[1];
 const LARGE: (&str, usize) = FILES[2];
@@ -43,13 +43,6 @@ const KINDS: [Kind; 14] = [
     ("gone in the middle", 2, gone),
 ];
 
-struct Target {
-    address: SocketAddr,
-    api: String,
-    /// A route that answers a POST with its own body; without it a POST to `api` must be a 405.
-    echo: Option<String>,
-}
-
 /// xorshift64*: the soak needs variety, not secrecy.
 struct Random(u64);
 
@@ -62,167 +55,14 @@ impl Random {
     }
 }
 
-struct Answer {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-    close: bool,
-}
-
-struct Client {
-    stream: TcpStream,
-    input: Vec<u8>,
-}
-
-impl Client {
-    fn open(target: &Target) -> Result<Client, Failure> {
-        let stream = TcpStream::connect_timeout(&target.address, SILENCE);
-        let stream = stream.map_err(|error| format!("connect: {error}"))?;
-        let set = stream.set_read_timeout(Some(SILENCE));
-        set.and_then(|()| stream.set_write_timeout(Some(SILENCE)))
-            .and_then(|()| stream.set_nodelay(true))
-            .map_err(|error| format!("socket: {error}"))?;
-        Ok(Client {
-            stream,
-            input: Vec::new(),
-        })
-    }
-
-    fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
-        self.stream
-            .write_all(bytes.as_ref())
-            .map_err(|error| format!("send: {error}"))
-    }
-
-    fn get(&mut self, path: &str, fields: &str) -> Result<(), Failure> {
-        self.send(format!(
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n"
-        ))
-    }
-
-    /// Reads more, at most `most` bytes; 0 at the end.
-    fn fill(&mut self, most: usize) -> Result<usize, Failure> {
-        let mut block = [0; 65_536];
-        let block = &mut block[..most.min(65_536)];
-        let received = self
-            .stream
-            .read(block)
-            .map_err(|error| format!("receive: {error}"))?;
-        self.input.extend_from_slice(&block[..received]);
-        Ok(received)
-    }
-
-    fn fill_to(&mut self, length: usize) -> Result<(), Failure> {
-        while self.input.len() < length {
-            if self.fill(65_536)? == 0 {
-                let have = self.input.len();
-                return Err(format!("ended after {have} of {length} bytes"));
-            }
-        }
-        Ok(())
-    }
-
-    fn line(&mut self) -> Result<String, Failure> {
-        loop {
-            if let Some(end) = self.input.windows(2).position(|pair| pair == b"\r\n") {
-                let line = String::from_utf8_lossy(&self.input[..end]).into_owned();
-                self.input.drain(..end + 2);
-                return Ok(line);
-            }
-            let length = self.input.len();
-            self.fill_to(length + 1)?;
-        }
-    }
-
-    /// One whole answer; `bodiless` after a HEAD.
-    fn answer(&mut self, bodiless: bool) -> Result<Answer, Failure> {
-        let head = loop {
-            if let Some(head) = parse_head(&self.input)? {
-                break head;
-            }
-            let length = self.input.len();
-            self.fill_to(length + 1)?;
-        };
-        let text = String::from_utf8_lossy(&self.input[..head.bytes]).into_owned();
-        self.input.drain(..head.bytes);
-        let body = match head.body_bytes {
-            _ if bodiless => Vec::new(),
-            Some(length) => {
-                self.fill_to(length)?;
-                self.input.drain(..length).collect()
-            }
-            None => self.chunks()?,
-        };
-        Ok(Answer {
-            status: head.status,
-            head: text,
-            body,
-            close: head.close,
-        })
-    }
-
-    fn chunks(&mut self) -> Result<Vec<u8>, Failure> {
-        let mut body = Vec::new();
-        loop {
-            let line = self.line()?;
-            let size = line.split(';').next().unwrap_or("").trim().to_owned();
-            let size = usize::from_str_radix(&size, 16).map_err(|_| format!("chunk {line:?}"))?;
-            if size == 0 {
-                while !self.line()?.is_empty() {}
-                return Ok(body);
-            }
-            self.fill_to(size + 2)?;
-            body.extend(self.input.drain(..size));
-            self.input.drain(..2);
-        }
-    }
-
-    /// The server must close now, and say nothing more.
-    fn end(mut self) -> Result<(), Failure> {
-        if !self.input.is_empty() || self.fill(1)? != 0 {
-            return Err("bytes after the last answer".into());
-        }
-        Ok(())
-    }
-}
-
-impl Answer {
-    fn expect(self, status: u16) -> Result<Answer, Failure> {
-        if self.status == status {
-            return Ok(self);
-        }
-        Err(format!(
-            "expected {status}, got {:?}",
-            self.head.lines().next()
-        ))
-    }
-
-    fn expect_file(self, start: usize, length: usize) -> Result<(), Failure> {
-        if self.body.len() != length {
-            return Err(format!(
-                "{} bytes of a file, expected {length}",
-                self.body.len()
-            ));
-        }
-        match first_difference(&self.body, start) {
-            None => Ok(()),
-            Some(at) => Err(format!("byte {} of a file is wrong", start + at)),
-        }
-    }
-
-    fn field(&self, name: &str) -> Result<&str, Failure> {
-        field(&self.head, name).ok_or_else(|| format!("no {name} in {:?}", self.head))
-    }
-}
-
 fn keep_alive(target: &Target, random: &mut Random) -> Result<u64, Failure> {
     let mut client = Client::open(target)?;
     let count = 1 + random.below(200) as u64;
     for _ in 0..count {
         client.get(&target.api, "")?;
         let answer = client.answer(false)?.expect(200)?;
-        if answer.body.is_empty() || answer.close {
-            return Err(format!("an empty or last answer: {:?}", answer.head));
+        if answer.body.is_empty() {
+            return Err(format!("an empty answer: {:?}", answer.head));
         }
     }
     Ok(count)
@@ -240,7 +80,7 @@ fn pipelined(target: &Target, random: &mut Random) -> Result<u64, Failure> {
             let path = if index % 3 == 2 { &file } else { &target.api };
             batch += &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         }
-        client.send(batch)?;
+        client.ask(depth, batch)?;
         for index in 0..depth {
             let answer = client.answer(false)?.expect(200)?;
             if index % 3 == 2 {
@@ -249,6 +89,9 @@ fn pipelined(target: &Target, random: &mut Random) -> Result<u64, Failure> {
                 return Err("answers in the wrong order".into());
             }
             answers += 1;
+            if client.took_no_more(depth - 1 - index) {
+                break;
+            }
         }
     }
     Ok(answers)
@@ -267,10 +110,8 @@ fn close(target: &Target, _: &mut Random) -> Result<u64, Failure> {
 
 fn http_1_0(target: &Target, _: &mut Random) -> Result<u64, Failure> {
     let mut client = Client::open(target)?;
-    client.send(format!(
-        "GET {} HTTP/1.0\r\nHost: localhost\r\n\r\n",
-        target.api
-    ))?;
+    let request = format!("GET {} HTTP/1.0\r\nHost: localhost\r\n\r\n", target.api);
+    client.ask(1, request)?;
     client.answer(false)?.expect(200)?;
     client.end()?;
     Ok(1)
@@ -294,7 +135,7 @@ fn post_length(target: &Target, random: &mut Random) -> Result<u64, Failure> {
     let body: Vec<u8> = (0..length).map(byte_at).collect();
     let head =
         format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
-    client.send([head.as_bytes(), &body].concat())?;
+    client.ask(1, [head.as_bytes(), &body].concat())?;
     expect_post(target, client, length)?;
     Ok(1)
 }
@@ -315,7 +156,7 @@ fn post_chunks(target: &Target, random: &mut Random) -> Result<u64, Failure> {
         at += size;
     }
     message.extend(b"0\r\n\r\n");
-    client.send(message)?;
+    client.ask(1, message)?;
     expect_post(target, client, length)?;
     Ok(1)
 }
@@ -370,7 +211,8 @@ fn conditional(target: &Target, _: &mut Random) -> Result<u64, Failure> {
     let tag = answer.field("ETag")?.to_owned();
     client.get(&path, &format!("If-None-Match: {tag}\r\n"))?;
     client.answer(false)?.expect(304)?;
-    client.send(format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))?;
+    let request = format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client.ask(1, request)?;
     let answer = client.answer(true)?.expect(200)?;
     if answer.field("Content-Length")? != MEDIUM.1.to_string() {
         return Err(format!("HEAD: {:?}", answer.head));
@@ -395,8 +237,13 @@ fn slow_sender(target: &Target, random: &mut Random) -> Result<u64, Failure> {
         client.send(piece)?;
         std::thread::sleep(Duration::from_millis(10 + random.below(40) as u64));
     }
+    client.asked(1);
     client.answer(false)?.expect(200)?;
     Ok(1)
+}
+
+fn start_of(input: &[u8]) -> &[u8] {
+    &input[..input.len().min(12)]
 }
 
 /// A medium file through a straw: the server must keep what the socket does not take.
@@ -408,9 +255,11 @@ fn slow_reader(target: &Target, random: &mut Random) -> Result<u64, Failure> {
         &format!("/{}", LARGE.0),
         &format!("Range: bytes={start}-{last}\r\n"),
     )?;
-    while client.input.len() < 400_000 {
+    // What is no part of the file is read at once, for what it is.
+    while client.input.len() < 400_000 && b"HTTP/1.1 206".starts_with(start_of(&client.input)) {
         if client.fill(16_384)? == 0 {
-            return Err("a slow reader was cut off".into());
+            let have = client.input.len();
+            return Err(format!("a slow reader was cut off after {have} bytes"));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -429,7 +278,10 @@ fn gone(target: &Target, random: &mut Random) -> Result<u64, Failure> {
         1 => client.send("GET / HTTP/1.1\r\nHost: loc")?,
         _ => {
             client.get(&format!("/{}", LARGE.0), "")?;
-            client.fill(1_000)?;
+            if client.fill(1_000)? == 0 {
+                return Err("no beginning of an answer".into());
+            }
+            target.ledger.leave();
         }
     }
     Ok(0)
@@ -441,13 +293,24 @@ struct Tally {
     failures: Mutex<Vec<Failure>>,
 }
 
-fn work(kind: &Kind, target: &Target, tally: &Tally, over: &AtomicBool, seed: u64) {
+/// How a soak is done.
+struct Plan {
+    seed: u64,
+    /// The server is hurt meanwhile: failures are told and not the end.
+    faults: bool,
+    /// Milliseconds at most between two calls of a kind on a thread.
+    pause_ms: usize,
+}
+
+fn work(kind: &Kind, target: &Target, tally: &Tally, over: &AtomicBool, plan: &Plan, seed: u64) {
     let mut random = Random(seed);
     while !over.load(Ordering::Relaxed) {
+        let began = unix_seconds();
         match (kind.2)(target, &mut random) {
             Ok(answers) => {
                 tally.answers.fetch_add(answers, Ordering::Relaxed);
             }
+            Err(failure) if plan.faults => tell(kind.0, began, &failure),
             Err(failure) => {
                 if let Ok(mut failures) = tally.failures.lock() {
                     failures.push(failure);
@@ -455,14 +318,46 @@ fn work(kind: &Kind, target: &Target, tally: &Tally, over: &AtomicBool, seed: u6
                 return;
             }
         }
+        if plan.pause_ms > 0 {
+            std::thread::sleep(Duration::from_millis(random.below(plan.pause_ms) as u64));
+        }
     }
 }
 
+fn unix_seconds() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
+}
+
+/// A failure as a line of JSON, for whoever knows what was done to the server in that time.
+fn tell(kind: &str, began: f64, failure: &str) {
+    let what: String = failure
+        .chars()
+        .map(|char| {
+            if matches!(char, '"' | '\\') {
+                '\''
+            } else {
+                char
+            }
+        })
+        .filter(|char| !char.is_control())
+        .collect();
+    let ended = unix_seconds();
+    println!(r#"{{"kind": "{kind}", "began": {began:.3}, "ended": {ended:.3}, "what": "{what}"}}"#);
+}
+
 pub(crate) fn soak(options: &Options) -> Result<(), Failure> {
+    let plan = Plan {
+        seed: options.number("--seed", 1)?,
+        faults: options.flag("--faults"),
+        pause_ms: options.number("--pause-ms", 0)?,
+    };
     let target = Target {
         address: SocketAddr::V4(options.address()?),
         api: options.text("--api").unwrap_or("/api/message").to_owned(),
         echo: options.text("--echo").map(str::to_owned),
+        may_close: plan.faults,
+        ledger: Ledger::new(),
     };
     let seconds = Duration::from_secs_f64(options.number("--seconds", 60.0)?);
     let over = AtomicBool::new(false);
@@ -476,9 +371,9 @@ pub(crate) fn soak(options: &Options) -> Result<(), Failure> {
     std::thread::scope(|scope| {
         for (index, (kind, tally)) in KINDS.iter().zip(&tallies).enumerate() {
             for thread in 0..kind.1 {
-                let seed = 1 + (index * 100 + thread) as u64;
-                let (target, over) = (&target, &over);
-                scope.spawn(move || work(kind, target, tally, over, seed));
+                let seed = plan.seed * 10_000 + (index * 100 + thread) as u64;
+                let (target, over, plan) = (&target, &over, &plan);
+                scope.spawn(move || work(kind, target, tally, over, plan, seed));
             }
         }
         let started = Instant::now();
@@ -488,10 +383,10 @@ pub(crate) fn soak(options: &Options) -> Result<(), Failure> {
         }
         over.store(true, Ordering::Relaxed);
     });
-    report(&tallies)
+    report(&tallies, &target)
 }
 
-fn report(tallies: &[Tally]) -> Result<(), Failure> {
+fn report(tallies: &[Tally], target: &Target) -> Result<(), Failure> {
     let mut failed = Vec::new();
     let mut parts = Vec::new();
     for (kind, tally) in KINDS.iter().zip(tallies) {
@@ -509,7 +404,8 @@ fn report(tallies: &[Tally]) -> Result<(), Failure> {
             );
         }
     }
-    println!("{{{}}}", parts.join(", "));
+    let (kinds, ledger) = (parts.join(", "), target.ledger.json());
+    println!("{{\"kinds\": {{{kinds}}}, {ledger}}}");
     if failed.is_empty() {
         Ok(())
     } else {

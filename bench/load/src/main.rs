@@ -1,5 +1,5 @@
-//! The client side of every measurement, and of the soak. It counts requests exactly and verifies
-//! every answer: a server that is fast because it is wrong must not be measured.
+//! The client side of every measurement, of the soak and of the attacks. It counts requests exactly
+//! and verifies every answer: a server that is fast because it is wrong must not be measured.
 //!
 //! | command | asks |
 //! | --- | --- |
@@ -7,15 +7,21 @@
 //! | `load hold` | open N connections, answer one request on each, again whenever told to |
 //! | `load start` | from exec to the first whole 200, many times |
 //! | `load files` | write the files that the file cells and the soak ask for |
+//! | `load normal` | a user's open loop at a fixed rate, each failure counted by its kind |
+//! | `load attack` | clients that a server would rather not have |
+//! | `load half-open` | handshakes that are never finished |
 //! | `load soak` | every kind of request at once for N seconds, contents compared |
 //! | `load tally` | what a JSON access log says happened, in counts |
 //!
 //! Results are one line of JSON on standard output; any error ends in a non-zero exit.
 
 mod answer;
+mod attack;
 mod client;
 mod files;
+mod half_open;
 mod hold;
+mod normal;
 mod run;
 mod soak;
 mod socket;
@@ -34,6 +40,11 @@ load run ADDRESS [--path /plaintext] [--body-bytes 13] [--connections 64] [--pip
 load hold ADDRESS [--path /plaintext] [--body-bytes 13] [--connections 10000]
 load start ADDRESS [--path /plaintext] [--runs 100] [--core N] -- COMMAND...
 load files DIR
+load normal ADDRESS [--rate 500] [--seconds 2] [--path /1k.bin] [--body-bytes 1024] [--absent]
+                 [--from 127.0.0.2] [--sources 32]
+load attack KIND ADDRESS [--connections 100] [--rate 2000] [--bytes 50e6] [--seconds 5]
+                 [--path /10m.bin] [--from 127.0.0.2] [--sources 1]
+load half-open ADDRESS --from FIRST [--sources 100] [--rate 2000] [--seconds 5]
 load soak ADDRESS [--seconds 60] [--api /api/message] [--echo PATH] [--seed 1] [--pause-ms 0]
                   [--faults]
 load tally [FILE...]";
@@ -58,7 +69,9 @@ impl Options {
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--" => options.command = arguments.by_ref().collect(),
-                "--browser" | "--close" | "--faults" => options.flags.push(argument),
+                "--browser" | "--close" | "--faults" | "--absent" => {
+                    options.flags.push(argument);
+                }
                 name if name.starts_with("--") => {
                     let value = arguments.next().ok_or(format!("{name} needs a value"))?;
                     options.named.push((argument, value));
@@ -98,10 +111,23 @@ impl Options {
     }
 
     pub(crate) fn address(&self) -> Result<SocketAddrV4, Failure> {
-        let first = self.first()?;
-        first
-            .parse()
-            .map_err(|_| format!("{first} is not ADDRESS:PORT"))
+        self.address_at(0)
+    }
+
+    /// The address among the positional arguments.
+    pub(crate) fn address_at(&self, at: usize) -> Result<SocketAddrV4, Failure> {
+        let text = self.positional.get(at).map_or("nothing", String::as_str);
+        text.parse()
+            .map_err(|_| format!("{text} is not ADDRESS:PORT"))
+    }
+
+    /// The first of the addresses that connections come from.
+    pub(crate) fn from(&self) -> Result<SocketAddrV4, Failure> {
+        let text = self.text("--from").unwrap_or("127.0.0.2");
+        let address = text.parse();
+        address
+            .map(|address| SocketAddrV4::new(address, 0))
+            .map_err(|_| format!("{text} is not an address"))
     }
 }
 
@@ -114,6 +140,9 @@ fn dispatch() -> Result<(), Failure> {
         "hold" => hold::hold(&options),
         "start" => start::start(&options),
         "files" => files::write_all(options.first()?.as_ref()),
+        "normal" => normal::normal(&options),
+        "attack" => attack::attack(&options),
+        "half-open" => half_open::half_open(&options),
         "soak" => soak::soak(&options),
         "tally" => tally::tally(&options),
         _ => Err(format!("usage:\n{USAGE}")),

@@ -1,0 +1,429 @@
+"""What `bench/attacks` does to servers: the servers at their defaults, the attacks, the faults of
+the machine, and the network namespace in which a client has another address than loopback.
+Python's standard library only.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import harness
+
+LOAD = harness.tool("load")
+# A user's load: modest, so that what is measured is what others do to him.
+RATE = 500
+# The attacker yields to the user whom he shares a core with: on a real network he has his own.
+USER_NICE, ATTACKER_NICE = -15, 5
+# Sizes that a descriptor limit has under the fault of that name.
+FEW_DESCRIPTORS = 256
+NAMES = ("ok", "wrong", "refused", "reset", "closed", "timeout")
+LOST = NAMES[1:]
+
+
+# ---------------------------------------------------------------------------------------------
+# The servers, as they come.
+# ---------------------------------------------------------------------------------------------
+
+# Debian's nginx.conf and default site without their comments, with our paths.
+NGINX = """
+user www-data; worker_processes auto; daemon off;
+pid {scratch}/nginx.pid; error_log {scratch}/nginx.error;
+events {{ worker_connections 768; }}
+http {{
+  sendfile on; tcp_nopush on; types_hash_max_size 2048; gzip on;
+  include /etc/nginx/mime.types; default_type application/octet-stream;
+  access_log {log};
+  client_body_temp_path {scratch}/b; proxy_temp_path {scratch}/p; fastcgi_temp_path {scratch}/f;
+  uwsgi_temp_path {scratch}/u; scgi_temp_path {scratch}/s;
+  server {{ listen {address} default_server; root {files}; location / {{ try_files $uri $uri/ =404; }} }}
+}}
+"""
+
+# Debian's Caddyfile with our address and root. The admin endpoint would take a port of the machine.
+CADDY = """
+{{
+  admin off
+}}
+http://:{port} {{
+  root * {files}
+  file_server
+  {log}
+}}
+"""
+
+
+def aureond_command(run):
+    program = f"{harness.ROOT}/target/dist/aureond"
+    if run.handlers:
+        program = f"{harness.BENCH}/backend/target/release/backend"
+    return [program, run.files, "--listen", run.address]
+
+
+def nginx_command(run):
+    path = f"{run.scratch}/nginx.conf"
+    with open(path, "w") as file:
+        log = "/dev/stdout" if run.log_to_output else f"{run.scratch}/nginx.access"
+        file.write(NGINX.format(scratch=run.scratch, files=run.files, address=run.address, log=log))
+    return [harness.nginx_program(), "-c", path, "-p", run.scratch, "-e", "stderr"]
+
+
+def caddy_command(run):
+    path = f"{run.scratch}/Caddyfile"
+    with open(path, "w") as file:
+        log = "log {\n output stdout\n }" if run.log_to_output else ""
+        file.write(CADDY.format(port=run.port, files=run.files, log=log))
+    return [shutil.which("caddy"), "run", "--config", path, "--adapter", "caddyfile"]
+
+
+def axum_command(run):
+    return [f"{harness.BENCH}/axum/target/release/axum-peer", run.address, run.files]
+
+
+SERVERS = {
+    "aureond": ("the shipped aureond", aureond_command),
+    "nginx": ("Debian's nginx and its nginx.conf", nginx_command),
+    "caddy": ("Debian's caddy and its Caddyfile", caddy_command),
+    "axum": ("axum::serve with tower-http's ServeDir", axum_command),
+}
+
+
+@dataclasses.dataclass
+class Target(harness.Run):
+    """A server at its defaults that serves files on every address of this machine."""
+    cell: str = "file"
+    handlers: bool = False
+    log_to_output: bool = False
+
+    @property
+    def address(self):
+        return f"0.0.0.0:{self.port}"
+
+    @property
+    def command(self):
+        return SERVERS[self.name][1](self)
+
+    def memory(self, field="Rss"):
+        """Resident bytes; a process that is just ending counts nothing."""
+        total = 0
+        for pid in self.pids:
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/statm") as file:
+                total += int(file.read().split()[1]) * resource.getpagesize()
+        return total
+
+    def descriptors(self):
+        total = 0
+        for pid in self.pids:
+            with contextlib.suppress(OSError):
+                total += len(os.listdir(f"/proc/{pid}/fd"))
+        return total
+
+    def lives(self):
+        return self.process.poll() is None
+
+    def end(self):
+        """TERM, and its patience for what hangs; then whoever is left."""
+        if self.process is None or not self.lives():
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(timeout=3)
+        except subprocess.TimeoutExpired:
+            for pid in reversed(self.pids):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.process.wait()
+
+
+def build(names, handlers):
+    harness.cargo(harness.BENCH, f"{harness.BENCH}/target", "build", "--release", "--locked")
+    if "aureond" in names:
+        env = dict(os.environ, DIST_BYTES_MAX=str(1 << 30))
+        done = subprocess.run([f"{harness.ROOT}/scripts/dist"], stdout=subprocess.DEVNULL, env=env)
+        if done.returncode:
+            harness.fail("scripts/dist failed")
+    for name, directory in (("aureond", "backend"), ("axum", "axum")):
+        if name in names and (handlers or name == "axum"):
+            place = f"{harness.BENCH}/{directory}"
+            harness.cargo(place, f"{place}/target", "build", "--release", "--locked")
+    for name in ("nginx", "caddy"):
+        found = harness.nginx_program() if name == "nginx" else shutil.which(name)
+        if name in names and not found:
+            harness.fail(f"no {name}; scripts/install-tools installs it")
+
+
+# ---------------------------------------------------------------------------------------------
+# The user, the attacker, and where they come from.
+# ---------------------------------------------------------------------------------------------
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a client is: how a command is run there, its addresses, and the server's."""
+    wrapper: tuple = ()
+    server: str = "127.0.0.1"
+    attacker: str = "127.0.2.1"
+    user: str = "127.0.0.2"
+    unused: str = ""
+
+
+def pinned(nice):
+    def prepare():
+        os.sched_setaffinity(0, {harness.LOAD_CORE})
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    return prepare
+
+
+def user(run, place, seconds, *arguments):
+    """A normal client for so long; what it has counted."""
+    command = [*place.wrapper, LOAD, "normal", f"{place.server}:{run.port}", "--rate", str(RATE),
+               "--seconds", str(seconds), "--from", place.user,
+               "--sources", "1" if place.wrapper else "32", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, preexec_fn=pinned(USER_NICE))
+    if done.returncode:
+        harness.fail(f"failed: {' '.join(command)}")
+    return json.loads(done.stdout)
+
+
+class Attacker:
+    """A `load attack` that runs until it is told that it is enough."""
+
+    def __init__(self, run, place, arguments, seconds):
+        kind, *rest = arguments
+        address = f"{place.server}:{run.port}"
+        if kind == "half-open":
+            what = ["half-open", address, "--from", place.unused]
+        else:
+            what = ["attack", kind, address, "--from", place.attacker]
+        command = [*place.wrapper, LOAD, *what, "--seconds", str(seconds), *rest]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            preexec_fn=pinned(ATTACKER_NICE))
+        self.lines = []
+        self.ready = threading.Event()
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.lines.append(line.strip())
+            self.ready.set()
+        self.ready.set()
+
+    def begin(self, patience):
+        """Until every connection was tried once; a server that stops accepting is not waited for."""
+        self.ready.wait(patience)
+
+    def end(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            harness.fail("the attacker did not end")
+        self.reader.join()
+        if self.process.returncode:
+            harness.fail("the attacker failed, see above")
+        return json.loads(self.lines[-1])
+
+
+@contextlib.contextmanager
+def elsewhere():
+    """A network namespace whose clients are not on loopback: one attacks, another is a user."""
+    if os.geteuid() != 0:
+        harness.fail("attacks from other addresses need root, for a network namespace")
+    name = f"aureon-{os.getpid()}"
+    net = f"10.213.{os.getpid() % 250}"
+    here, there = f"ah{os.getpid()}", f"at{os.getpid()}"
+
+    def ip(*arguments, check=True):
+        subprocess.run(["ip", *arguments], check=check,
+                       stderr=None if check else subprocess.DEVNULL)
+    try:
+        ip("netns", "add", name)
+        ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", name)
+        ip("addr", "add", f"{net}.1/24", "dev", here)
+        ip("link", "set", here, "up")
+        ip("-n", name, "addr", "add", f"{net}.2/24", "dev", there)
+        ip("-n", name, "addr", "add", f"{net}.3/24", "dev", there)
+        ip("-n", name, "link", "set", there, "up")
+        ip("-n", name, "link", "set", "lo", "up")
+        yield Place(("ip", "netns", "exec", name), f"{net}.1", f"{net}.2", f"{net}.3",
+                    f"{net}.100")
+    finally:
+        ip("link", "del", here, check=False)
+        ip("netns", "del", name, check=False)
+
+
+# ---------------------------------------------------------------------------------------------
+# Attacks and faults.
+# ---------------------------------------------------------------------------------------------
+
+@dataclasses.dataclass
+class Attack:
+    """One row of the table. What is not an attack of clients is a fault: see `fault`."""
+    title: str
+    # Arguments of `load attack`; none when there is nobody.
+    load: tuple = ()
+    # Costs the attacker sockets and next to nothing else.
+    sockets: bool = False
+    elsewhere: bool = False
+    # What the server is started by, and what is done to its files while the attack runs.
+    wrapper: tuple = ()
+    fault: object = None
+    # Only the answer matters: while the root is gone a file is not there.
+    absent: bool = False
+    handlers: bool = False
+    # Its connections stay until a time-out of the server's that is longer than a cell.
+    waits: bool = False
+    # Where the access log goes: see `output_of`.
+    log: str = ""
+    servers: tuple = tuple(SERVERS)
+
+
+@contextlib.contextmanager
+def repeated(step):
+    """Does something over and over in a thread of its own, until the block ends."""
+    over = threading.Event()
+
+    def turn():
+        number = 0
+        while not over.wait(0.02):
+            step(number)
+            number += 1
+    thread = threading.Thread(target=turn)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def changing(run):
+    """A file is replaced, cut, written again and removed while it is downloaded."""
+    path = f"{run.files}/changing.bin"
+
+    def step(number):
+        what = number % 4
+        if what == 0:
+            with open(f"{path}.new", "wb") as file:
+                file.write(bytes(4 << 20))
+            os.rename(f"{path}.new", path)
+        elif what == 1:
+            os.truncate(path, 8_192)
+        elif what == 2:
+            with open(path, "wb") as file:
+                file.write(bytes(2 << 20))
+        else:
+            os.remove(path)
+    return repeated(step)
+
+
+@contextlib.contextmanager
+def root_gone(run):
+    """The root is moved away, and in the end another directory with the same files is there."""
+    os.rename(run.files, f"{run.files}.gone")
+    try:
+        yield
+    finally:
+        shutil.copytree(f"{run.files}.gone", run.files)
+        shutil.rmtree(f"{run.files}.gone")
+
+
+@contextlib.contextmanager
+def output_of(attack, scratch):
+    """What the server's standard output is."""
+    if attack.log == "pipe":
+        reader, writer = os.pipe()
+        try:
+            yield writer
+        finally:
+            os.close(reader)
+            os.close(writer)
+        return
+    with open(attack.log or f"{scratch}/output", "w") as file:
+        yield file
+
+
+ATTACKS = {
+    "slow-heads": Attack("slow heads, a byte a second: 2,000", sockets=True,
+                         load=("slow-heads", "--connections", "2000", "--sources", "8")),
+    "slow-bodies": Attack("slow bodies, a byte a second: 2,000", sockets=True,
+                          load=("slow-bodies", "--connections", "2000", "--sources", "8")),
+    "slow-readers": Attack("slow readers of 10 MiB, 512 B/s: 1,000", sockets=True,
+                           load=("slow-readers", "--connections", "1000", "--sources", "8")),
+    "idle": Attack("idle connections: 2,000", sockets=True,
+                   load=("idle", "--connections", "2000", "--sources", "8")),
+    "idle-full": Attack("idle connections: 18,000, as many as there are", sockets=True,
+                        load=("idle", "--connections", "18000", "--sources", "70",
+                              "--rate", "10000")),
+    "heads-full": Attack("slow heads: 18,000", sockets=True,
+                         load=("slow-heads", "--connections", "18000", "--sources", "70",
+                               "--rate", "10000")),
+    "half-open": Attack("half-open: 2,000 SYN/s from nowhere", sockets=True, elsewhere=True,
+                        load=("half-open", "--rate", "2000")),
+    "one-address": Attack("2,000 connections from one address", sockets=True, elsewhere=True,
+                          load=("idle", "--connections", "2000")),
+    "scan": Attack("connect and reset, half with a TLS hello: 2,000/s", sockets=True,
+                   load=("scan", "--connections", "500", "--sources", "8")),
+    "mass-close": Attack("2,000 connections ask and close at once, every second", sockets=True,
+                         load=("mass-close", "--connections", "2000", "--sources", "8",
+                               "--path", "/1k.bin")),
+    "continue": Attack("Expect: 100-continue and no body: 2,000", sockets=True,
+                       load=("continue", "--connections", "2000", "--sources", "8")),
+    "held-heads": Attack("15 KB of head, then nothing: 2,000",
+                         load=("held-heads", "--connections", "2000", "--sources", "8")),
+    "pipeline": Attack("pipelines that are not read: 500",
+                       load=("pipeline", "--connections", "500", "--sources", "8",
+                             "--path", "/1k.bin", "--bytes", "20e6")),
+    "endless-heads": Attack("endless heads: 100 at 50 MB/s",
+                            load=("endless-heads", "--connections", "100")),
+    "chunks": Attack("chunks of one byte: 100 at 10 MB/s",
+                     load=("chunks", "--connections", "100", "--bytes", "10e6")),
+    "extensions": Attack("endless chunk extensions: 100 at 50 MB/s",
+                         load=("extensions", "--connections", "100")),
+    "trailers": Attack("endless trailers: 100 at 50 MB/s",
+                       load=("trailers", "--connections", "100")),
+    "requests": Attack("1,000 small requests a second: 100",
+                       load=("ask", "--connections", "100", "--path", "/1k.bin")),
+    "ranges": Attack("1,000 ranges in each of 200 requests a second",
+                     load=("ranges", "--connections", "50", "--path", "/100k.bin")),
+    "upload": Attack("uploads of 10 GB: 50 at 50 MB/s",
+                     load=("upload", "--connections", "50")),
+    "descriptors": Attack(f"{FEW_DESCRIPTORS} descriptors, 1,000 idle connections",
+                          load=("idle", "--connections", "1000", "--sources", "8"),
+                          wrapper=("prlimit", f"--nofile={FEW_DESCRIPTORS}:{FEW_DESCRIPTORS}")),
+    "log-hangs": Attack("nobody reads the access log", log="pipe",
+                        servers=("aureond", "nginx", "caddy")),
+    "log-full": Attack("no space for the access log", log="/dev/full",
+                       servers=("aureond", "nginx", "caddy")),
+    "files": Attack("a file is replaced, cut and removed under 50 downloads", fault=changing,
+                    load=("ask", "--connections", "50", "--path", "/changing.bin")),
+    "root": Attack("the root is removed, and made again", fault=root_gone, absent=True),
+    "panic": Attack("handlers that panic: 200/s", handlers=True, servers=("aureond", "axum"),
+                    load=("ask", "--connections", "20", "--path", "/panic")),
+    "hang": Attack("handlers that never return: 2,000", handlers=True, waits=True,
+                   servers=("aureond", "axum"),
+                   load=("ask", "--connections", "2000", "--sources", "8", "--path", "/hang")),
+}
+
+
+def versions(names):
+    """Versions of the peers, as they name themselves."""
+    found = [harness.versions([name for name in names if name == "nginx"])]
+    if "caddy" in names:
+        told = subprocess.run(["caddy", "version"], stdout=subprocess.PIPE, text=True).stdout
+        found.append("caddy/" + (told.split() or ["unknown"])[0])
+    if "axum" in names:
+        lock = open(f"{harness.BENCH}/axum/Cargo.lock").read()
+        for crate in ("axum", "hyper", "tokio"):
+            version = lock.split(f'name = "{crate}"\nversion = "')[1].split('"')[0]
+            found.append(f"{crate}/{version}")
+    return ", ".join(filter(None, found))

@@ -302,6 +302,10 @@ pub const STREAM_SLICE_BYTES: usize = 64 * 1024;
 /// enough for a person, rare enough for a loop.
 pub const ACCEPT_RETRY_MS: u64 = 100;
 
+/// Milliseconds without such a shortage after which the next one is told as another. 10,000: room
+/// that is made one by one would otherwise be a line each time.
+pub const ACCEPT_TROUBLE_MS: u64 = 10_000;
+
 /// Milliseconds without a request after which a connection may be closed to make room for another.
 /// 200: its next request may be on the way. nginx closes keep-alive connections at once.
 pub const ROOM_IDLE_MS: u64 = 200;

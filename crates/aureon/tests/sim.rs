@@ -10,9 +10,10 @@
 
 use aureon::server::sim::Simulation;
 use aureon::sys::sim::{self as simulated, Faults, Random};
-use aureon::{App, Body, Limits, Request, Response, Router};
+use aureon::{App, Body, Limits, Observer, Request, Response, Router};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn app() -> App {
     routes(Router::new())
@@ -665,6 +666,32 @@ fn idle_connections_go_before_descriptors_run_out() {
     pass(&mut simulation, 300);
     assert!(answered_within(&mut simulation, 100).is_some());
     assert!(!closed(&simulation, kept));
+}
+
+#[test]
+fn a_shortage_of_descriptors_is_told_once_however_long_it_lasts() {
+    struct Told(Arc<AtomicUsize>);
+    impl Observer for Told {
+        fn on_trouble(&self, _worker: usize, what: &'static str, _error: &std::io::Error) {
+            assert_eq!(what, "accept");
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let told = Arc::new(AtomicUsize::new(0));
+    let observer: Box<dyn Observer> = Box::new(Told(Arc::clone(&told)));
+    let (faults, limits) = (Faults::default(), Limits::DEFAULT);
+    let mut simulation = Simulation::observed(3, faults, app(), limits, Some(observer));
+    for times in [1, 2] {
+        // Room is made one by one, and each time there is enough for one.
+        for connection in 0..80 {
+            simulation.world.set_short(connection % 2 == 0);
+            simulation.world.connect();
+            pass(&mut simulation, 250);
+        }
+        assert_eq!(told.load(Ordering::Relaxed), times);
+        simulation.world.set_short(false);
+        pass(&mut simulation, 11_000);
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ use super::room;
 use super::timer::Wheel;
 use crate::app::{Peer, Push};
 use crate::http::{BodyEvent, Error, HeadEvent, Scratch};
-use crate::limits::{ACCEPT_RETRY_MS, DRAIN_IDLE_MS, DRAIN_TURNS_MAX, Limit};
+use crate::limits::{ACCEPT_RETRY_MS, ACCEPT_TROUBLE_MS, DRAIN_IDLE_MS, DRAIN_TURNS_MAX, Limit};
 use crate::metrics::State;
 use crate::sys::{Completion, Driver, PeerAddress, SocketId};
 use std::io;
@@ -49,8 +49,8 @@ pub(crate) struct Worker<D: Driver> {
     /// Accepting is paused: at this time it is tried again.
     accept_retry_ms: Option<u64>,
     accept_full: bool,
-    /// Since the last connection that was accepted.
-    accept_failing: bool,
+    /// When descriptors or memory were short last.
+    accept_failed_ms: Option<u64>,
     /// Accepting was paused from outside.
     accept_held: bool,
     drain: Option<Drain>,
@@ -82,7 +82,7 @@ impl<D: Driver> Worker<D> {
             workers,
             accept_retry_ms: None,
             accept_full: false,
-            accept_failing: false,
+            accept_failed_ms: None,
             accept_held: false,
             drain: None,
         }
@@ -209,8 +209,6 @@ impl<D: Driver> Worker<D> {
         let shortage = self.desk.driver.shortage();
         if let Some(error) = &shortage {
             self.tell_trouble(error);
-        } else {
-            self.accept_failing = false;
         }
         if !full && shortage.is_none() {
             return;
@@ -249,9 +247,11 @@ impl<D: Driver> Worker<D> {
         self.pause_accept();
     }
 
-    /// Tells the observer once, until there is enough again.
+    /// Tells the observer once, and again when there was enough for a while.
     fn tell_trouble(&mut self, error: &io::Error) {
-        let first = !std::mem::replace(&mut self.accept_failing, true);
+        let now_ms = self.desk.now_ms;
+        let last_ms = self.accept_failed_ms.replace(now_ms);
+        let first = last_ms.is_none_or(|at| at + ACCEPT_TROUBLE_MS <= now_ms);
         if let (true, Some(observer)) = (first, &self.desk.shared.observer) {
             observer.on_trouble(self.desk.worker, "accept", error);
         }

@@ -1,24 +1,21 @@
 //! The access log: lines leave the workers without waiting for whoever reads them.
 //!
-//! Each worker has a lane, a bounded vector behind a lock of its own that only the writing
-//! thread shares; a line is formatted straight into it. One thread swaps the lanes for empty
-//! vectors and writes them out, at most every [`GATHER_MS`], so a busy worker pays for a wake-up
-//! twenty times a second and not per line, and at steady state nobody allocates. A reader that
-//! stops reading blocks that thread alone: lanes fill to [`LANE_BYTES_MAX`], further lines are
-//! dropped, counted, and the count is a line of its own once there is room.
+//! A worker formats lines into a vector of its own ([`Lines`]) and hands them over once a turn
+//! through its [`Lane`], where neither side waits for the other. One thread empties the lanes and
+//! writes, at most every [`GATHER_MS`], so a busy worker pays for a wake-up twenty times a second
+//! and not per line, and at steady state nobody allocates. A reader that stops reading blocks
+//! that thread alone: lanes fill to their bound, further lines are dropped, counted, and the
+//! count is a line of its own once there is room.
 
 use std::io::{self, Write};
-use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use crate::lane::{Lane, Put, Taken};
 use crate::line::{Event, Form, Line};
-
-/// Bytes waiting in one lane. 1 MiB: some 4,000 lines, a tenth of a second of a worker at its
-/// limit, hours of one that is not.
-pub const LANE_BYTES_MAX: usize = 1 << 20;
+use crate::stamp::Stamps;
 
 /// Milliseconds lines gather before they are written. 50: an eye does not see it, and a log at
 /// full speed is written in pieces of 100 KiB and more.
@@ -27,24 +24,40 @@ pub const GATHER_MS: u64 = 50;
 /// Bytes a lane keeps for later when a flood is over. 64 KiB.
 const LANE_BYTES_KEPT: usize = 64 << 10;
 
-#[derive(Default)]
-struct Lane {
+/// Bytes that a worker gathers before it hands them over within a turn. 3 KiB: some twelve lines,
+/// still in the processor's nearest cache when they are copied.
+const LINES_BYTES: usize = 3 << 10;
+
+/// The lines of one worker that it has not handed over.
+#[derive(Debug, Default)]
+pub struct Lines {
     bytes: Vec<u8>,
-    dropped: u64,
+    count: u64,
+    stamps: Stamps,
 }
 
-/// A lane on cache lines of its own, so that two workers do not slow each other down.
-#[repr(align(128))]
-#[derive(Default)]
-struct Apart(Mutex<Lane>);
+impl Lines {
+    /// None.
+    pub const fn new() -> Lines {
+        Lines {
+            bytes: Vec::new(),
+            count: 0,
+            stamps: Stamps::new(),
+        }
+    }
+}
 
 struct Shared {
-    lanes: Vec<Apart>,
+    lanes: Vec<Lane>,
+    /// Lines that found no room and were not told of yet.
+    dropped: AtomicU64,
     form: Form,
-    /// Set by whoever wrote the first line since the writer last looked.
+    /// Set by whoever handed over the first lines since the writer last looked.
     pending: AtomicBool,
+    /// A lane is half full: lines are not to be gathered any longer.
+    hurry: AtomicBool,
     closing: AtomicBool,
-    /// Lines lost since the start, for whoever asks; the lanes' own counts are for the log.
+    /// Lines lost since the start, for whoever asks.
     lost: AtomicU64,
     /// Whether the writer has ended, for `close` to wait on.
     ended: Mutex<bool>,
@@ -59,7 +72,7 @@ pub struct AccessLog {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while holding a lane leaves at worst half a line; the log goes on.
+    // What is locked is a flag; a panic leaves it whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -72,9 +85,11 @@ impl AccessLog {
         clock: fn() -> u64,
     ) -> io::Result<AccessLog> {
         let shared = Arc::new(Shared {
-            lanes: (0..lanes.max(1)).map(|_| Apart::default()).collect(),
+            lanes: (0..lanes.max(1)).map(|_| Lane::default()).collect(),
+            dropped: AtomicU64::new(0),
             form,
             pending: AtomicBool::new(false),
+            hurry: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             lost: AtomicU64::new(0),
             ended: Mutex::new(false),
@@ -97,42 +112,56 @@ impl AccessLog {
         })
     }
 
-    /// Adds an exchange's line to a worker's lane, or counts it as dropped when that is full.
-    pub fn push_line(&self, worker: usize, line: &Line<'_>) {
-        self.push(worker, &|form, out| line.write(form, out));
+    /// Adds an exchange's line to those of a worker.
+    pub fn push_line(&self, worker: usize, lines: &mut Lines, line: &Line<'_>) {
+        line.write(self.shared.form, &mut lines.stamps, &mut lines.bytes);
+        self.count(worker, lines);
     }
 
     /// Adds an event likewise.
-    pub fn push_event(&self, worker: usize, event: &Event<'_>) {
-        self.push(worker, &|form, out| event.write(form, out));
+    pub fn push_event(&self, worker: usize, lines: &mut Lines, event: &Event<'_>) {
+        event.write(self.shared.form, &mut lines.bytes);
+        self.count(worker, lines);
     }
 
-    fn push(&self, worker: usize, write: &dyn Fn(Form, &mut Vec<u8>)) {
-        // A worker that did not exist at the start shares a lane; the lock allows it.
-        let index = worker % self.shared.lanes.len();
-        let Some(lane) = self.shared.lanes.get(index) else {
+    #[inline]
+    fn count(&self, worker: usize, lines: &mut Lines) {
+        lines.count += 1;
+        if lines.bytes.len() >= LINES_BYTES {
+            self.hand_over(worker, lines);
+        }
+    }
+
+    /// Gives the lines of a worker to the writing thread, or counts them as dropped when its lane
+    /// is full. Called at the end of each turn; lines that are not handed over are not written.
+    pub fn hand_over(&self, worker: usize, lines: &mut Lines) {
+        if lines.count == 0 {
             return;
-        };
-        let half_full = {
-            let mut lane = lock(&lane.0);
-            let before = lane.bytes.len();
-            if before >= LANE_BYTES_MAX {
-                lane.dropped += 1;
-                self.shared.lost.fetch_add(1, Ordering::Relaxed);
-                return;
+        }
+        let count = std::mem::take(&mut lines.count);
+        // There is a lane for each worker.
+        let lane = self.shared.lanes.get(worker % self.shared.lanes.len());
+        let put = lane.map_or(Put::Full, |lane| lane.put(&lines.bytes));
+        lines.bytes.clear();
+        let pending = &self.shared.pending;
+        let tell = match put {
+            // A lane that was emptied before this was put has shown that `pending` was cleared,
+            // by the slot's lock; a flag that is still seen set so belongs to a look to come.
+            Put::Kept => !pending.load(Ordering::Relaxed) && !pending.swap(true, Ordering::AcqRel),
+            Put::Moved | Put::HalfFull => {
+                if put == Put::HalfFull {
+                    self.shared.hurry.store(true, Ordering::Release);
+                }
+                pending.store(true, Ordering::Release);
+                true
             }
-            write(self.shared.form, &mut lane.bytes);
-            if lane.bytes.len() > LANE_BYTES_MAX {
-                lane.bytes.truncate(before);
-                lane.dropped += 1;
-                self.shared.lost.fetch_add(1, Ordering::Relaxed);
-                return;
+            Put::Full => {
+                self.shared.dropped.fetch_add(count, Ordering::Relaxed);
+                self.shared.lost.fetch_add(count, Ordering::Relaxed);
+                false
             }
-            before < LANE_BYTES_MAX / 2 && lane.bytes.len() >= LANE_BYTES_MAX / 2
         };
-        let first = !self.shared.pending.load(Ordering::Relaxed)
-            && !self.shared.pending.swap(true, Ordering::AcqRel);
-        if first || half_full {
+        if tell {
             self.writer.unpark();
         }
     }
@@ -167,7 +196,7 @@ struct Writer {
     shared: Arc<Shared>,
     sink: Box<dyn Write + Send>,
     clock: fn() -> u64,
-    /// Empty; swapped for a lane's vector, so that as many vectors as lanes and one go round.
+    /// Empty; exchanged for a slot's vector, so that as many vectors as slots and one go round.
     spare: Vec<u8>,
     /// Whether the last write failed; its loss was told once.
     failed: bool,
@@ -178,15 +207,14 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         loop {
-            let mut closing = self.shared.closing.load(Ordering::Acquire);
-            while !closing && !self.shared.pending.load(Ordering::Acquire) {
+            if !self.is_closing() && !self.shared.pending.load(Ordering::Acquire) {
+                // A call to unpark that came since the lanes were read makes this return at
+                // once. Nothing is lost by looking once too often.
                 thread::park();
-                closing = self.shared.closing.load(Ordering::Acquire);
             }
-            if !closing {
-                thread::park_timeout(Duration::from_millis(GATHER_MS));
-            }
-            // Cleared before the lanes are read: a line that comes later sets it again.
+            self.gather();
+            let closing = self.is_closing();
+            // Cleared before the lanes are read: lines that come later set it again.
             self.shared.pending.store(false, Ordering::Release);
             let found = self.drain();
             if closing && !found {
@@ -197,17 +225,32 @@ impl Writer {
         self.shared.ended_bell.notify_all();
     }
 
+    fn is_closing(&self) -> bool {
+        self.shared.closing.load(Ordering::Acquire)
+    }
+
+    /// Waits while lines gather.
+    fn gather(&self) {
+        let until = Instant::now() + Duration::from_millis(GATHER_MS);
+        while !self.is_closing() && !self.shared.hurry.swap(false, Ordering::AcqRel) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
     /// Writes every lane out; whether there was anything.
     fn drain(&mut self) -> bool {
         let mut found = false;
-        let mut dropped = 0;
         let shared = Arc::clone(&self.shared);
-        for lane in &shared.lanes {
-            let mut bytes = mem::take(&mut self.spare);
-            {
-                let mut lane = lock(&lane.0);
-                mem::swap(&mut lane.bytes, &mut bytes);
-                dropped += mem::take(&mut lane.dropped);
+        for (lane, slot) in shared.lanes.iter().flat_map(|lane| [(lane, 0), (lane, 1)]) {
+            let mut bytes = std::mem::take(&mut self.spare);
+            if lane.take(slot, &mut bytes) == Taken::Busy {
+                // The worker is adding to it and may not have seen that the flag was cleared.
+                found = true;
+                shared.pending.store(true, Ordering::Release);
             }
             if !bytes.is_empty() {
                 found = true;
@@ -220,8 +263,9 @@ impl Writer {
             }
             self.spare = bytes;
         }
+        let mut dropped = shared.dropped.swap(0, Ordering::Relaxed);
         if !self.failed {
-            dropped += mem::take(&mut self.lost);
+            dropped += std::mem::take(&mut self.lost);
         }
         if dropped > 0 {
             found = true;
@@ -270,13 +314,14 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane::LANE_BYTES_MAX;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     fn line(path: &str) -> Line<'_> {
         Line {
             unix_ms: 0,
             method: "GET",
-            path,
+            path: path.as_bytes(),
             status: 200,
             bytes: 0,
             duration_us: 0,
@@ -285,7 +330,7 @@ mod tests {
             user_agent: b"",
             referer: b"",
             slow: false,
-            request_id: "",
+            request_id: None,
             route: "",
             ending: None,
             fault: None,
@@ -311,6 +356,13 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// A line by itself, as in a turn with one exchange.
+    fn push(log: &AccessLog, path: &str) {
+        let mut lines = Lines::new();
+        log.push_line(0, &mut lines, &line(path));
+        log.hand_over(0, &mut lines);
     }
 
     fn start(lanes: usize, gate: Option<Receiver<()>>) -> (AccessLog, Receiver<Vec<u8>>) {
@@ -342,8 +394,13 @@ mod tests {
             .map(|worker| {
                 let log = log.clone();
                 thread::spawn(move || {
+                    let mut lines = Lines::new();
                     for number in 0..2_000 {
-                        log.push_line(worker, &line(&format!("/{worker}/{number}")));
+                        let path = format!("/{worker}/{number}");
+                        log.push_line(worker, &mut lines, &line(&path));
+                        if number % 7 == 0 || number == 1_999 {
+                            log.hand_over(worker, &mut lines);
+                        }
                     }
                 })
             })
@@ -369,9 +426,9 @@ mod tests {
     #[test]
     fn lines_come_without_waiting_for_the_end() {
         let (log, written) = start(1, None);
-        log.push_line(0, &line("/a"));
+        push(&log, "/a");
         assert!(written.recv_timeout(Duration::from_secs(60)).is_ok());
-        log.push_line(0, &line("/b"));
+        push(&log, "/b");
         assert!(written.recv_timeout(Duration::from_secs(60)).is_ok());
         assert!(log.close(Duration::from_secs(60)));
     }
@@ -383,12 +440,12 @@ mod tests {
         // The thread takes what is there and stands at the gate; then the lane fills and stays.
         let length = {
             let mut out = Vec::new();
-            line("/x").write(Form::Json, &mut out);
+            line("/x").write(Form::Json, &mut Stamps::new(), &mut out);
             out.len()
         };
         let pushed = 3 * LANE_BYTES_MAX / length;
         for _ in 0..pushed {
-            log.push_line(0, &line("/x"));
+            push(&log, "/x");
         }
         assert!(
             !log.close(Duration::from_millis(1)),
@@ -442,10 +499,10 @@ mod tests {
         let log = AccessLog::start(1, Form::Json, full, || 0).unwrap();
         let patience = Duration::from_secs(60);
         for _ in 0..2 {
-            log.push_line(0, &line("/lost"));
+            push(&log, "/lost");
             assert!(written.recv_timeout(patience).unwrap().is_empty());
         }
-        log.push_line(0, &line("/kept"));
+        push(&log, "/kept");
         let kept = String::from_utf8(written.recv_timeout(patience).unwrap()).unwrap();
         assert!(kept.contains("/kept"), "{kept}");
         let told = String::from_utf8(written.recv_timeout(patience).unwrap()).unwrap();
@@ -466,7 +523,7 @@ mod tests {
         }
         let log = AccessLog::start(1, Form::Pretty(false), Box::new(Broken), || 0).unwrap();
         for _ in 0..10 {
-            log.push_line(0, &line("/"));
+            push(&log, "/");
         }
         assert!(log.close(Duration::from_secs(60)));
     }

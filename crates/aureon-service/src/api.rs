@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
+use aureon::app::{Prepared, prepare_fields};
 use aureon::{Error, Request, Response, Router, Status};
 
 use crate::json::Object;
@@ -21,8 +22,12 @@ const NOBODY: &str = "Guest";
 pub fn routes(message: &str, started: Instant) -> Router {
     let mut router = Router::new();
     let status_message = message.to_owned();
+    // No answer here is to be kept by a cache.
+    let fields = prepare_fields([("Cache-Control", &b"no-store"[..])]);
+    let answer = Answer { fields };
+    let own = answer.clone();
     router.get("/status", move |_: &Request<'_>| {
-        answer(|object| {
+        own.with(|object| {
             object.string("status", "ok");
             object.string("engine", "Rust");
             object.string("version", env!("CARGO_PKG_VERSION"));
@@ -30,15 +35,17 @@ pub fn routes(message: &str, started: Instant) -> Router {
             object.string("message", &status_message);
         })
     });
-    let message = message.to_owned();
+    let (own, message) = (answer.clone(), message.to_owned());
     router.get("/message", move |_: &Request<'_>| {
-        answer(|object| object.string("message", &message))
+        own.with(|object| object.string("message", &message))
     });
-    router.get("/greet", greet);
+    router.get("/greet", move |request: &Request<'_>| {
+        greet(&answer, request)
+    });
     router
 }
 
-fn greet(request: &Request<'_>) -> Result<Response, Error> {
+fn greet(answer: &Answer, request: &Request<'_>) -> Result<Response, Error> {
     let refuse = |message: &'static str| Err(Error::new(Status::BAD_REQUEST, message));
     let name = match find_value(request.query_str().unwrap_or_default(), "name") {
         Some(Ok(name)) if name.is_empty() => Cow::Borrowed(NOBODY),
@@ -50,15 +57,25 @@ fn greet(request: &Request<'_>) -> Result<Response, Error> {
         return refuse("the name is longer than 256 bytes");
     }
     let text = ["Hello, ", &name, "!"].concat();
-    Ok(answer(|object| object.string("message", &text)))
+    Ok(answer.with(|object| object.string("message", &text)))
 }
 
-fn answer(fill: impl FnOnce(&mut Object<'_>)) -> Response {
-    let mut out = Vec::with_capacity(128);
-    let mut object = Object::new(&mut out);
-    fill(&mut object);
-    object.end();
-    Response::json_bytes(out).with_field("Cache-Control", "no-store")
+/// What every answer has.
+#[derive(Clone)]
+struct Answer {
+    fields: Prepared,
+}
+
+impl Answer {
+    fn with(&self, fill: impl FnOnce(&mut Object<'_>)) -> Response {
+        let mut response = Response::json_with(|out| {
+            let mut object = Object::new(out);
+            fill(&mut object);
+            object.end();
+        });
+        response.append_prepared(&self.fields);
+        response
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use aureon::app::RequestId;
 use aureon::http::Method;
 use aureon::server::{Ending, Exchange};
 
@@ -71,7 +72,7 @@ impl Exchanges {
     }
 
     /// Keeps an exchange. Called by the worker that served it and by nobody else.
-    pub fn record(&self, exchange: &Exchange<'_, '_>) {
+    pub fn record(&self, exchange: &Exchange<'_, '_>, client: Option<IpAddr>) {
         let Some(lane) = self.lanes.get(exchange.worker) else {
             return;
         };
@@ -80,8 +81,8 @@ impl Exchanges {
             return;
         };
         let request = exchange.request;
-        let id = request.id().unwrap_or_default();
-        let path = request.path();
+        let id = request.request_id().map_or(&b""[..], RequestId::as_bytes);
+        let path = request.head().path_bytes();
         words[0].store(number * 2 + 1, Ordering::Relaxed);
         // Whoever sees a word of this exchange sees the odd number too.
         fence(Ordering::Release);
@@ -94,7 +95,7 @@ impl Exchanges {
             stage(exchange.receive_us) << 32 | stage(exchange.send_us),
         );
         set(BYTES, exchange.bytes);
-        let family = match request.client() {
+        let family = match client {
             None => 0,
             Some(client) => {
                 let (family, high, low) = match client {
@@ -108,8 +109,8 @@ impl Exchanges {
         };
         let codes = u64::from(exchange.status.code()) << 48 | (request.method() as u64) << 40;
         set(META, codes | (exchange.ending as u64) << 32 | family);
-        let id_len = pack(&words[ID..PATH], id.as_bytes());
-        let path_len = pack(&words[PATH..ROUTE], path.as_bytes());
+        let id_len = pack(&words[ID..PATH], id);
+        let path_len = pack(&words[PATH..ROUTE], path);
         let route_len = pack(&words[ROUTE..], exchange.route.as_bytes());
         set(LENGTHS, id_len | path_len << 16 | route_len << 32);
         words[0].store(number * 2 + 2, Ordering::Release);
@@ -216,10 +217,11 @@ fn pack(words: &[AtomicU64], text: &[u8]) -> u64 {
         rest = after;
     }
     if let (false, Some(word)) = (rest.is_empty(), words.next()) {
-        let last = rest
-            .iter()
-            .rev()
-            .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let last = match kept.last_chunk::<8>() {
+            // Its first bytes went into the word before.
+            Some(chunk) => u64::from_le_bytes(*chunk) >> (64 - 8 * rest.len()),
+            None => (rest.iter().rev()).fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        };
         word.store(last, Ordering::Relaxed);
     }
     kept.len() as u64 + u64::from(text.len() > room)
@@ -284,7 +286,7 @@ const _: () = assert!(ID_BYTES <= PATH_BYTES && ROUTE_BYTES <= PATH_BYTES);
 mod tests {
     use super::*;
     use aureon::Status;
-    use aureon::app::{Peer, RequestId};
+    use aureon::app::Peer;
     use aureon::http::{Head, HeadEvent, Scratch, Session};
     use aureon::{Limits, Request};
     use serde_json::Value;
@@ -308,7 +310,7 @@ mod tests {
             let request = Request::new(head, &[], peer);
             let id = format!("{number:036}");
             request.set_id(RequestId::parse(id.as_bytes()).unwrap());
-            ring.record(&Exchange {
+            let exchange = Exchange {
                 worker,
                 request: &request,
                 route: "/{name}",
@@ -320,7 +322,8 @@ mod tests {
                 ended_unix_us: 1_000_000_000_000_000 + number,
                 fault: None,
                 ending: Ending::PeerGone,
-            });
+            };
+            ring.record(&exchange, request.client());
         });
     }
 

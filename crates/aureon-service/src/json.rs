@@ -20,6 +20,11 @@ impl<'a> Object<'a> {
         Object { out, empty: true }
     }
 
+    /// Goes on with an object that has members; who opened it closes it.
+    pub fn resume(out: &'a mut Vec<u8>) -> Object<'a> {
+        Object { out, empty: false }
+    }
+
     fn name(&mut self, name: &str) -> &mut Vec<u8> {
         if !self.empty {
             self.out.push(b',');
@@ -39,12 +44,10 @@ impl<'a> Object<'a> {
 
     /// Writes the first `max` bytes of `value`, and an ellipsis when that is not all.
     pub fn clipped(&mut self, name: &str, value: &[u8], max: usize) {
-        let Some(start) = value.get(..max).filter(|start| start.len() < value.len()) else {
-            return self.string(name, value);
-        };
-        self.string(name, start);
-        self.out.pop();
-        self.out.extend_from_slice("\u{2026}\"".as_bytes());
+        let out = self.name(name);
+        out.push(b'"');
+        write_clipped(out, value, max);
+        out.push(b'"');
     }
 
     /// Writes what prints itself, in quotes; it must print nothing that needs escaping.
@@ -54,27 +57,17 @@ impl<'a> Object<'a> {
         drop(write!(out, "\"{value}\""));
     }
 
-    /// Writes an IPv4 address. Every line of the log has one, and a formatter costs a thousand
-    /// instructions more.
+    /// Writes an IPv4 address.
     pub fn ipv4(&mut self, name: &str, address: std::net::Ipv4Addr) {
         let out = self.name(name);
-        let mut separator = b'"';
-        for octet in address.octets() {
-            out.push(separator);
-            write_number(out, u64::from(octet));
-            separator = b'.';
-        }
+        out.push(b'"');
+        write_ipv4(out, address);
         out.push(b'"');
     }
 
     /// Writes microseconds as seconds with six digits: a JSON number without floating point.
     pub fn seconds(&mut self, name: &str, us: u64) {
-        let out = self.name(name);
-        write_number(out, us / 1_000_000);
-        // A million more keeps the zeros in front; its own digit becomes the point.
-        let point = out.len();
-        write_number(out, us % 1_000_000 + 1_000_000);
-        out[point] = b'.';
+        write_seconds(self.name(name), us);
     }
 
     /// Writes `"name":123`.
@@ -101,60 +94,131 @@ impl<'a> Object<'a> {
 
 /// Writes a decimal number.
 pub fn write_number(out: &mut Vec<u8>, mut value: u64) {
+    let digit = |number: u64| b'0' + number as u8;
+    // Most have at most three digits: a status, an octet, the length of a small answer.
+    match value {
+        0..10 => return out.push(digit(value)),
+        10..100 => return out.extend_from_slice(&[digit(value / 10), digit(value % 10)]),
+        100..1_000 => {
+            let digits = [
+                digit(value / 100),
+                digit(value / 10 % 10),
+                digit(value % 10),
+            ];
+            return out.extend_from_slice(&digits);
+        }
+        _ => {}
+    }
     // 20 digits: the longest `u64`.
     let mut digits = [0; 20];
     let mut at = digits.len();
-    loop {
+    while value > 0 {
         at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
+        digits[at] = digit(value % 10);
         value /= 10;
-        if value == 0 {
-            break;
-        }
     }
     out.extend_from_slice(&digits[at..]);
+}
+
+/// Writes microseconds as seconds with six digits behind the point.
+pub fn write_seconds(out: &mut Vec<u8>, us: u64) {
+    write_number(out, us / 1_000_000);
+    let mut rest = us % 1_000_000;
+    let mut digits = *b".000000";
+    for digit in digits[1..].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    out.extend_from_slice(&digits);
+}
+
+/// Writes an IPv4 address. Every line of the log has one, and a formatter costs a thousand
+/// instructions more.
+pub fn write_ipv4(out: &mut Vec<u8>, address: std::net::Ipv4Addr) {
+    // An octet and the point behind it as four bytes, of which those count that it has; the last
+    // point does not.
+    let mut text = [0; 16];
+    let mut at = 0;
+    for octet in address.octets() {
+        let digit = |number: u8| b'0' + number % 10;
+        let (high, middle, low) = (digit(octet / 100), digit(octet / 10), digit(octet));
+        let (four, len) = match octet {
+            100.. => ([high, middle, low, b'.'], 4),
+            10.. => ([middle, low, b'.', 0], 3),
+            _ => ([low, b'.', 0, 0], 2),
+        };
+        if let Some(place) = text.get_mut(at..at + 4) {
+            place.copy_from_slice(&four);
+        }
+        at += len;
+    }
+    out.extend_from_slice(&text[..at - 1]);
+}
+
+/// Writes a string that stands between quotes already: the first `max` bytes, and an ellipsis
+/// when that is not all.
+#[inline]
+pub fn write_clipped(out: &mut Vec<u8>, bytes: &[u8], max: usize) {
+    let shown = bytes.get(..max).unwrap_or(bytes);
+    write_text(out, shown);
+    if shown.len() < bytes.len() {
+        out.extend_from_slice("\u{2026}".as_bytes());
+    }
 }
 
 /// Writes a quoted string. What RFC 8259 §7 demands is escaped; U+007F and the C1 controls are
 /// too, so that a line shown on a terminal cannot command it.
 pub fn write_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
-    // Nearly every string is plain from end to end; the rest of one that is not goes slowly.
-    let (plain, rest) = bytes.split_at(plain_len(bytes));
-    out.extend_from_slice(plain);
-    for chunk in rest.utf8_chunks() {
+    write_text(out, bytes);
+    out.push(b'"');
+}
+
+#[inline]
+fn write_text(out: &mut Vec<u8>, bytes: &[u8]) {
+    // Nearly every string is plain from end to end; one that is not goes slowly.
+    match is_plain(bytes) {
+        true => out.extend_from_slice(bytes),
+        false => write_odd_text(out, bytes),
+    }
+}
+
+#[cold]
+fn write_odd_text(out: &mut Vec<u8>, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
         write_escaped(out, chunk.valid());
         if !chunk.invalid().is_empty() {
             out.extend_from_slice("\u{FFFD}".as_bytes());
         }
     }
-    out.push(b'"');
 }
 
-/// Bytes at the start that are printable ASCII and need no escape, eight at a time.
-fn plain_len(bytes: &[u8]) -> usize {
+/// Whether all bytes are printable ASCII and need no escape; eight at a time.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    let is = |word: u64, byte: u8| {
-        let zero = word ^ (ONES * u64::from(byte));
-        zero.wrapping_sub(ONES) & !zero
+    // The high bit of a byte is set when the byte is odd. A borrow or a carry into a plain byte
+    // comes from an odd one below it, so the word as a whole is judged right.
+    let odd = |word: u64| {
+        let below_space = word.wrapping_sub(ONES * 0x20);
+        let quote = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
+        let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
+        let delete = word.wrapping_add(ONES);
+        below_space | quote | backslash | delete | word
     };
-    let mut at = 0;
-    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-        // The lowest hit is exact; a byte that is not ASCII has its high bit set itself.
-        let odd = below_space | is(word, b'"') | is(word, b'\\') | is(word, 0x7f) | word;
-        if odd & HIGH != 0 {
-            return at + (odd & HIGH).trailing_zeros() as usize / 8;
-        }
-        at += 8;
+    let Some(last) = bytes.last_chunk::<8>() else {
+        let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        return bytes.iter().all(plain);
+    };
+    // The last eight, some of which are looked at twice, and all the words before.
+    let mut hits = odd(u64::from_le_bytes(*last));
+    let mut rest = bytes;
+    while let Some((chunk, after)) = rest.split_first_chunk::<8>() {
+        hits |= odd(u64::from_le_bytes(*chunk));
+        rest = after;
     }
-    let odd = |byte: &u8| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\');
-    bytes[at..]
-        .iter()
-        .position(odd)
-        .map_or(bytes.len(), |more| at + more)
+    hits & HIGH == 0
 }
 
 fn write_escaped(out: &mut Vec<u8>, text: &str) {
@@ -193,14 +257,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_bytes_are_counted_as_the_definition_says() {
+    fn plain_is_what_the_definition_says() {
         for length in 0..20 {
             for at in 0..length {
                 for byte in 0..=255u8 {
                     let mut bytes = vec![b'a'; length];
                     bytes[at] = byte;
                     let plain = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-                    assert_eq!(plain_len(&bytes), if plain { length } else { at }, "{byte}");
+                    assert_eq!(is_plain(&bytes), plain, "{byte} at {at} of {length}");
                 }
             }
         }
@@ -230,6 +294,39 @@ mod tests {
     #[test]
     fn bytes_that_are_not_utf8_become_replacement_characters() {
         assert_eq!(written(b"a\xffb\xc3"), "\"a\u{FFFD}b\u{FFFD}\"");
+    }
+
+    #[test]
+    fn numbers_and_addresses_are_written_as_format_writes_them() {
+        for value in [
+            0,
+            9,
+            10,
+            99,
+            100,
+            404,
+            999,
+            1_000,
+            65_535,
+            1_234_567,
+            u64::MAX,
+        ] {
+            let mut out = Vec::new();
+            write_number(&mut out, value);
+            assert_eq!(out, format!("{value}").into_bytes());
+            out.clear();
+            write_seconds(&mut out, value);
+            let text = format!("{}.{:06}", value / 1_000_000, value % 1_000_000);
+            assert_eq!(out, text.into_bytes());
+        }
+        for octets in [[0, 0, 0, 0], [1, 22, 133, 4], [255; 4], [99, 100, 9, 10]] {
+            let mut out = Vec::new();
+            write_ipv4(&mut out, octets.into());
+            assert_eq!(
+                out,
+                std::net::Ipv4Addr::from(octets).to_string().into_bytes()
+            );
+        }
     }
 
     #[test]

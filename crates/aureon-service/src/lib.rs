@@ -44,6 +44,7 @@ pub mod health;
 pub mod help;
 pub mod inherit;
 pub mod json;
+pub mod lane;
 mod life;
 pub mod line;
 pub mod log_file;

@@ -1,9 +1,11 @@
 //! What the engine tells, turned into lines of the access log and kept for the admin listener.
 //!
-//! Runs on the workers: it picks the fields that may be logged and hands them to the lane of
-//! that worker. Health checks are left out unless asked for. Troubles of the machine come in
-//! floods (no descriptors left), so a second has one line and the count of what it stands for.
+//! Runs on the workers: it picks the fields that may be logged, gathers the lines of a turn in a
+//! vector of the worker's own and hands them over when the turn ends. Health checks are left out
+//! unless asked for. Troubles of the machine come in floods (no descriptors left), so a second has
+//! one line and the count of what it stands for.
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +15,7 @@ use aureon::app::Peer;
 use aureon::limits::Limit;
 use aureon::server::{Ending, Exchange, Observer};
 
+use crate::access_log::Lines;
 use crate::exchanges::Exchanges;
 use crate::health;
 use crate::line::{Event, Line};
@@ -20,6 +23,17 @@ use crate::logging::{Level, Logging};
 
 /// Milliseconds between two lines about what comes in floods.
 const FLOOD_INTERVAL_MS: u64 = 1_000;
+
+thread_local! {
+    /// What a worker has not handed over: a worker is a thread, and serves one server.
+    static LINES: RefCell<Lines> = const { RefCell::new(Lines::new()) };
+}
+
+/// Works with the lines of this worker.
+fn with_lines(work: impl FnOnce(&mut Lines)) {
+    // Neither fails: a worker tells nothing while it ends, and nothing here calls itself.
+    let _ = LINES.try_with(|lines| lines.try_borrow_mut().map(|mut lines| work(&mut lines)));
+}
 
 /// Writes the access log.
 pub struct LogObserver {
@@ -70,7 +84,7 @@ impl LogObserver {
 
     fn push(&self, worker: usize, line: &Line<'_>) {
         if line.level() <= self.logging.policy.level() {
-            self.logging.log.push_line(worker, line);
+            with_lines(|lines| self.logging.log.push_line(worker, lines, line));
         }
     }
 }
@@ -85,8 +99,9 @@ pub fn now_ms() -> u64 {
 
 impl Observer for LogObserver {
     fn on_exchange(&self, exchange: &Exchange<'_, '_>) {
+        let client = exchange.request.client();
         if let Some(exchanges) = &self.exchanges {
-            exchanges.record(exchange);
+            exchanges.record(exchange, client);
         }
         let policy = &self.logging.policy;
         let slow = policy.is_slow(exchange.duration_us);
@@ -102,18 +117,18 @@ impl Observer for LogObserver {
         }
         let request = exchange.request;
         let line = Line {
-            unix_ms: now_ms(),
+            unix_ms: exchange.ended_unix_us / 1_000,
             method: request.method().as_str(),
-            path: request.path(),
+            path: request.head().path_bytes(),
             status: exchange.status.code(),
             bytes: exchange.bytes,
             duration_us: exchange.duration_us,
-            client: request.client(),
-            host: request.authority().unwrap_or_default().as_bytes(),
+            client,
+            host: request.authority_bytes().unwrap_or_default(),
             user_agent: request.field("user-agent").unwrap_or_default(),
             referer: request.field("referer").unwrap_or_default(),
             slow,
-            request_id: request.id().unwrap_or_default(),
+            request_id: request.request_id(),
             route: exchange.route,
             ending: match exchange.ending {
                 Ending::Complete => None,
@@ -126,12 +141,16 @@ impl Observer for LogObserver {
         self.push(exchange.worker, &line);
     }
 
+    fn on_turn_end(&self, worker: usize) {
+        with_lines(|lines| self.logging.log.hand_over(worker, lines));
+    }
+
     fn on_refusal(&self, worker: usize, peer: Peer, error: aureon::http::Error) {
         // What could not be read has no method, path or length that would mean anything.
         let line = Line {
             unix_ms: now_ms(),
             method: "",
-            path: "",
+            path: b"",
             status: error.status().code(),
             bytes: 0,
             duration_us: 0,
@@ -140,7 +159,7 @@ impl Observer for LogObserver {
             user_agent: b"",
             referer: b"",
             slow: false,
-            request_id: "",
+            request_id: None,
             route: "",
             ending: Some(error.name()),
             fault: None,
@@ -175,7 +194,7 @@ impl LogObserver {
             message: &message,
             count,
         };
-        self.logging.log.push_event(worker, &event);
+        with_lines(|lines| self.logging.log.push_event(worker, lines, &event));
     }
 }
 

@@ -6,11 +6,53 @@
 /// Bytes of a stamp.
 pub const STAMP_BYTES: usize = 24;
 
+/// Stamps of moments that follow each other closely: only what has changed is written anew.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamps {
+    /// The second that the stamp is of.
+    second: u64,
+    stamp: [u8; STAMP_BYTES],
+}
+
+impl Stamps {
+    /// None written yet.
+    pub const fn new() -> Stamps {
+        Stamps {
+            second: 0,
+            stamp: *b"1970-01-01T00:00:00.000Z",
+        }
+    }
+
+    /// The stamp of a moment.
+    #[inline]
+    pub fn at(&mut self, unix_ms: u64) -> &[u8; STAMP_BYTES] {
+        let (second, ms) = (unix_ms / 1_000, unix_ms % 1_000);
+        if second != self.second {
+            self.stamp = write_stamp(unix_ms);
+            self.second = second;
+        } else if second < SECONDS_END {
+            let digit = |number: u64| b'0' + number as u8;
+            self.stamp[20] = digit(ms / 100);
+            self.stamp[21] = digit(ms / 10 % 10);
+            self.stamp[22] = digit(ms % 10);
+        }
+        &self.stamp
+    }
+}
+
+impl Default for Stamps {
+    fn default() -> Stamps {
+        Stamps::new()
+    }
+}
+
+/// The year 10000 begins: what has no RFC 3339 form.
+const SECONDS_END: u64 = 253_402_300_800;
+
 /// Writes the moment `unix_ms` milliseconds after 1970. Moments past the year 9999 have no RFC
 /// 3339 form and are written as the last that has one.
 pub fn write_stamp(unix_ms: u64) -> [u8; STAMP_BYTES] {
-    // 9999-12-31T23:59:59.999Z.
-    let unix_ms = unix_ms.min(253_402_300_799_999);
+    let unix_ms = unix_ms.min(SECONDS_END * 1_000 - 1);
     let (seconds, ms) = (unix_ms / 1_000, unix_ms % 1_000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);
@@ -71,6 +113,28 @@ mod tests {
         check(1_795_334_703_042, "2026-11-22T08:05:03.042Z");
         check(4_107_542_400_000, "2100-03-01T00:00:00.000Z");
         check(u64::MAX, "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn stamps_that_follow_each_other_are_those_of_each_alone() {
+        let mut stamps = Stamps::new();
+        for unix_ms in [
+            0,
+            7,
+            999,
+            1_000,
+            1_795_334_703_042,
+            1_795_334_703_999,
+            1_795_334_703_100,
+            1_795_334_704_000,
+            5,
+            253_402_300_799_998,
+            253_402_300_800_001,
+            253_402_300_800_002,
+            u64::MAX,
+        ] {
+            assert_eq!(*stamps.at(unix_ms), write_stamp(unix_ms), "{unix_ms}");
+        }
     }
 
     #[test]

@@ -113,10 +113,18 @@ fn is_compressible(content_type: &[u8]) -> bool {
         .split(|byte| *byte == b';')
         .next()
         .unwrap_or_default();
-    let essence = essence.trim_ascii().to_ascii_lowercase();
-    essence.starts_with(b"text/")
-        || essence.ends_with(b"+json")
-        || essence.ends_with(b"+xml")
+    let essence = essence.trim_ascii();
+    let starts = |start: &[u8]| {
+        let own = essence.get(..start.len());
+        own.is_some_and(|own| own.eq_ignore_ascii_case(start))
+    };
+    let ends = |end: &[u8]| {
+        let own = essence.len().checked_sub(end.len());
+        own.is_some_and(|at| essence[at..].eq_ignore_ascii_case(end))
+    };
+    starts(b"text/")
+        || ends(b"+json")
+        || ends(b"+xml")
         || [
             &b"application/json"[..],
             b"application/javascript",
@@ -124,7 +132,8 @@ fn is_compressible(content_type: &[u8]) -> bool {
             b"application/wasm",
             b"application/x-www-form-urlencoded",
         ]
-        .contains(&&essence[..])
+        .iter()
+        .any(|known| essence.eq_ignore_ascii_case(known))
 }
 
 /// Whether an Accept-Encoding value takes gzip (RFC 9110 §12.5.3): it or `*`, the former winning,
@@ -268,6 +277,29 @@ mod tests {
         check(encoded, "gzip", |answer| {
             assert_eq!(answer.field("content-encoding"), Some("br"));
         });
+    }
+
+    #[test]
+    fn types_are_known_in_whatever_case_and_with_parameters() {
+        for yes in [
+            "text/plain; charset=utf-8",
+            "TEXT/HTML",
+            "Application/LD+Json ;x=y",
+            "image/svg+XML",
+            "application/WASM",
+        ] {
+            assert!(is_compressible(yes.as_bytes()), "{yes}");
+        }
+        for no in [
+            "",
+            "tex",
+            "image/png",
+            "application/json5",
+            "font/woff2",
+            "json",
+        ] {
+            assert!(!is_compressible(no.as_bytes()), "{no}");
+        }
     }
 
     #[test]

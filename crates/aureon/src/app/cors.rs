@@ -4,7 +4,7 @@
 //! answered here without the handler. The check is the browser's: a page that may not read an
 //! answer has sent its request all the same.
 
-use super::{Middleware, Request, Response};
+use super::{Middleware, Prepared, Request, Response, prepare_fields};
 use crate::http::{Method, Status};
 
 /// Middleware for cross-origin requests.
@@ -12,6 +12,8 @@ use crate::http::{Method, Status};
 pub struct Cors {
     /// `None` is any.
     origins: Option<Vec<String>>,
+    /// What every answer gets when any may read it.
+    any: Prepared,
     methods: String,
     headers: Option<String>,
     exposed: Option<String>,
@@ -24,6 +26,7 @@ impl Cors {
     pub fn any() -> Cors {
         Cors {
             origins: None,
+            any: prepare_fields([("Access-Control-Allow-Origin", &b"*"[..])]),
             methods: String::from("GET, HEAD, POST, PUT, DELETE, PATCH"),
             headers: None,
             exposed: None,
@@ -85,9 +88,8 @@ impl Cors {
 
 impl Middleware for Cors {
     fn before(&self, request: &Request<'_>) -> Option<Response> {
-        let asked = request.field("access-control-request-method");
         if request.method() != Method::Options
-            || asked.is_none()
+            || request.field("access-control-request-method").is_none()
             || request.field("origin").is_none()
         {
             return None;
@@ -106,6 +108,7 @@ impl Middleware for Cors {
 
     fn after(&self, request: &Request<'_>, response: &mut Response) {
         match &self.origins {
+            None if !response.may_have_any(&self.any) => response.append_prepared(&self.any),
             None => response.set_field_if_absent("Access-Control-Allow-Origin", "*"),
             Some(origins) => {
                 // The answer differs by origin, for caches also where it has none.

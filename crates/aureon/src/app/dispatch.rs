@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::captures::{Match, RouteInfo, States};
-use super::fields::prepare_fields;
+use super::fields::{Prepared, prepare_fields};
 use super::request::Bound;
 use super::table::Table;
 use super::trace::{lines_of, short};
@@ -42,8 +42,8 @@ pub(super) enum Action {
     /// Redirects to the same path with a slash behind it.
     AddSlash,
     /// The prepared `Allow` line.
-    Options(Arc<[u8]>),
-    MethodNotAllowed(Arc<[u8]>),
+    Options(Prepared),
+    MethodNotAllowed(Prepared),
     NotFound,
     PathInvalid,
 }
@@ -105,7 +105,7 @@ impl Parts {
     pub(super) fn automatic(
         &mut self,
         like: u32,
-        action: impl Fn(Arc<[u8]>) -> Action,
+        action: impl Fn(Prepared) -> Action,
         allowed: [bool; Method::ALL.len()],
     ) -> u32 {
         let route = &self.endpoints[like as usize];
@@ -127,7 +127,7 @@ impl Parts {
 }
 
 /// The prepared fields of an answer that lists methods.
-fn allow_lines(allowed: [bool; Method::ALL.len()]) -> Arc<[u8]> {
+fn allow_lines(allowed: [bool; Method::ALL.len()]) -> Prepared {
     let names: Vec<&str> = Method::ALL
         .iter()
         .filter(|m| allowed[**m as usize])
@@ -431,12 +431,10 @@ fn panicked(fault: Fault) -> Response {
 fn automatic(action: &Action, request: &Request<'_>) -> Response {
     match action {
         // RFC 9110 §9.3.7: the methods that the target allows; no content.
-        Action::Options(lines) => {
-            Response::new(Status::NO_CONTENT).with_prepared(Arc::clone(lines))
-        }
+        Action::Options(lines) => Response::new(Status::NO_CONTENT).with_prepared(lines.clone()),
         // RFC 9110 §15.5.6: a 405 must have Allow.
         Action::MethodNotAllowed(lines) => {
-            Response::new(Status::METHOD_NOT_ALLOWED).with_prepared(Arc::clone(lines))
+            Response::new(Status::METHOD_NOT_ALLOWED).with_prepared(lines.clone())
         }
         Action::AddSlash => {
             let query = request

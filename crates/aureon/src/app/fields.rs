@@ -10,22 +10,47 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use crate::http::scan::{token_len, value_len};
+use crate::http::scan::{name_bit, token_len, value_len};
 use crate::http::write::write_field;
 use crate::limits::{FIELD_BUFFER_BYTES_MAX, FIELD_BUFFERS_MAX};
 
+/// Fields that were serialised once for many responses by [`prepare_fields`]. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    lines: Arc<[u8]>,
+    names: u64,
+}
+
+impl Prepared {
+    /// Whether one of the fields may be set in a response already.
+    #[inline]
+    pub(super) fn may_meet(&self, fields: &Fields) -> bool {
+        self.names & fields.names != 0
+    }
+
+    #[cfg(test)]
+    pub(crate) fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+}
+
 /// Lines that many responses share.
-#[derive(Clone)]
-enum Prepared {
+enum Shared {
     Static(&'static [u8]),
-    Shared(Arc<[u8]>),
+    Counted(Arc<[u8]>),
 }
 
 /// Field lines, each ending in CRLF.
 pub(super) struct Fields {
-    prepared: Prepared,
+    prepared: Shared,
     own: Vec<u8>,
+    /// The bits of all names that are there, and perhaps of some that were: what is not in it
+    /// need not be looked for.
+    names: u64,
 }
+
+/// The bit of the one field that compiled-in lines have.
+const CONTENT_TYPE: u64 = name_bit(b"Content-Type");
 
 /// Why a field was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +72,23 @@ const OF_THE_SESSION: [&str; 5] = [
     "keep-alive",
 ];
 
+/// Their bits.
+const OF_THE_SESSION_NAMES: u64 = {
+    let mut names = 0;
+    let mut at = 0;
+    while at < OF_THE_SESSION.len() {
+        names |= name_bit(OF_THE_SESSION[at].as_bytes());
+        at += 1;
+    }
+    names
+};
+
 thread_local! {
     static STOCK: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-fn take_buffer() -> Vec<u8> {
+/// An empty buffer, of the stock if there is one.
+pub(super) fn take_buffer() -> Vec<u8> {
     let stocked = STOCK
         .try_with(|stock| stock.try_borrow_mut().ok()?.pop())
         .ok()
@@ -60,22 +97,27 @@ fn take_buffer() -> Vec<u8> {
 }
 
 impl Fields {
+    /// No field, or a line of the content type.
     pub(super) const fn from_static(lines: &'static [u8]) -> Fields {
         Fields {
-            prepared: Prepared::Static(lines),
+            prepared: Shared::Static(lines),
             own: Vec::new(),
+            names: if lines.is_empty() { 0 } else { CONTENT_TYPE },
         }
     }
 
-    pub(super) fn set_prepared(&mut self, lines: Arc<[u8]>) {
-        debug_assert!(lines.is_empty() || lines.ends_with(b"\r\n"));
-        self.prepared = Prepared::Shared(lines);
+    pub(super) fn set_prepared(&mut self, prepared: Prepared) {
+        if self.own.is_empty() {
+            self.names = 0;
+        }
+        self.names |= prepared.names;
+        self.prepared = Shared::Counted(prepared.lines);
     }
 
     pub(super) fn prepared(&self) -> &[u8] {
         match &self.prepared {
-            Prepared::Static(lines) => lines,
-            Prepared::Shared(lines) => lines,
+            Shared::Static(lines) => lines,
+            Shared::Counted(lines) => lines,
         }
     }
 
@@ -90,8 +132,17 @@ impl Fields {
             .filter_map(split)
     }
 
+    /// Whether the field may be there; false is certain.
+    #[inline]
+    pub(super) fn may_have(&self, name: &str) -> bool {
+        self.names & name_bit(name.as_bytes()) != 0
+    }
+
     /// The first value of a field.
     pub(super) fn first(&self, name: &str) -> Option<&[u8]> {
+        if !self.may_have(name) {
+            return None;
+        }
         let mut all = lines(self.prepared()).chain(lines(&self.own));
         all.find_map(|line| value_of(line, name))
     }
@@ -99,27 +150,52 @@ impl Fields {
     /// Adds a line, whether or not the field is there.
     pub(super) fn append(&mut self, name: &str, value: &[u8]) -> Result<(), Refused> {
         check(name, value)?;
-        write_field(self.buffer(), name, value);
+        self.write(name, value);
         Ok(())
+    }
+
+    #[inline(never)]
+    fn write(&mut self, name: &str, value: &[u8]) {
+        self.names |= name_bit(name.as_bytes());
+        write_field(self.buffer(), name, value);
     }
 
     /// Adds lines that were serialised by [`prepare_fields`], whether or not the fields are
     /// there.
-    pub(super) fn append_prepared(&mut self, lines: &[u8]) {
-        debug_assert!(lines.is_empty() || lines.ends_with(b"\r\n"));
-        self.buffer().extend_from_slice(lines);
+    pub(super) fn append_prepared(&mut self, prepared: &Prepared) {
+        self.names |= prepared.names;
+        self.buffer().extend_from_slice(&prepared.lines);
+    }
+
+    /// Replaces every line of a field that the program names, by a value that is known to be
+    /// clean.
+    #[inline(always)]
+    pub(super) fn set_known(&mut self, name: &'static str, value: &[u8]) {
+        debug_assert_eq!(check(name, value), Ok(()));
+        // The name is known here, and so its bit and the length of its copy.
+        if self.may_have(name) {
+            self.remove_lines(name);
+        }
+        self.names |= name_bit(name.as_bytes());
+        write_field(self.buffer(), name, value);
     }
 
     /// Replaces every line of the field by one.
     pub(super) fn set(&mut self, name: &str, value: &[u8]) -> Result<(), Refused> {
         check(name, value)?;
         self.remove(name);
-        write_field(self.buffer(), name, value);
+        self.write(name, value);
         Ok(())
     }
 
     /// Removes every line of the field.
     pub(super) fn remove(&mut self, name: &str) {
+        if self.may_have(name) {
+            self.remove_lines(name);
+        }
+    }
+
+    fn remove_lines(&mut self, name: &str) {
         let is_it = |line: &[u8]| value_of(line, name).is_some();
         if lines(&self.own).any(is_it) {
             self.own = kept(&self.own, is_it);
@@ -129,7 +205,7 @@ impl Fields {
             let mut own = kept(self.prepared(), is_it);
             own.extend_from_slice(&self.own);
             self.own = own;
-            self.prepared = Prepared::Static(b"");
+            self.prepared = Shared::Static(b"");
         }
     }
 
@@ -141,34 +217,44 @@ impl Fields {
     }
 }
 
-impl Drop for Fields {
-    fn drop(&mut self) {
-        if self.own.capacity() == 0 || self.own.capacity() > FIELD_BUFFER_BYTES_MAX {
-            return;
+/// Puts a buffer into the stock, unless it is large or there are enough.
+pub(super) fn give_buffer(mut buffer: Vec<u8>) {
+    if buffer.capacity() == 0 || buffer.capacity() > FIELD_BUFFER_BYTES_MAX {
+        return;
+    }
+    // Fails only while the thread ends; then the buffer is freed as usual.
+    let _ = STOCK.try_with(|stock| {
+        if let Ok(mut stock) = stock.try_borrow_mut()
+            && stock.len() < FIELD_BUFFERS_MAX
+        {
+            buffer.clear();
+            stock.push(buffer);
         }
-        let mut buffer = std::mem::take(&mut self.own);
-        // Fails only while the thread ends; then the buffer is freed as usual.
-        let _ = STOCK.try_with(|stock| {
-            if let Ok(mut stock) = stock.try_borrow_mut()
-                && stock.len() < FIELD_BUFFERS_MAX
-            {
-                buffer.clear();
-                stock.push(buffer);
-            }
-        });
+    });
+}
+
+impl Drop for Fields {
+    #[inline]
+    fn drop(&mut self) {
+        if self.own.capacity() > 0 {
+            give_buffer(std::mem::take(&mut self.own));
+        }
     }
 }
 
 /// Serialises fields once for many responses; see
 /// [`Response::with_prepared`](super::Response::with_prepared). A field with an invalid name or
 /// value is left out.
-pub fn prepare_fields<'a>(fields: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Arc<[u8]> {
+pub fn prepare_fields<'a>(fields: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Prepared {
     let mut block = Fields::from_static(b"");
     for (name, value) in fields {
         let taken = block.append(name, value);
         debug_assert!(taken.is_ok(), "field {name}: {taken:?}");
     }
-    Arc::from(block.own())
+    Prepared {
+        lines: Arc::from(block.own()),
+        names: block.names,
+    }
 }
 
 /// Lines without those that `is_it` names.
@@ -210,9 +296,10 @@ fn check(name: &str, value: &[u8]) -> Result<(), Refused> {
     if name.is_empty() || token_len(name.as_bytes()) != name.len() {
         return Err(Refused::Name);
     }
-    if OF_THE_SESSION
-        .iter()
-        .any(|taken| taken.eq_ignore_ascii_case(name))
+    if OF_THE_SESSION_NAMES & name_bit(name.as_bytes()) != 0
+        && OF_THE_SESSION
+            .iter()
+            .any(|taken| taken.eq_ignore_ascii_case(name))
     {
         return Err(Refused::Framing);
     }
@@ -303,7 +390,18 @@ mod tests {
 
     #[test]
     fn prepared_lines_are_what_would_be_sent() {
-        let lines = prepare_fields([("ETag", &b"\"x\""[..]), ("Vary", b"Accept-Encoding")]);
-        assert_eq!(&*lines, b"ETag: \"x\"\r\nVary: Accept-Encoding\r\n");
+        let prepared = prepare_fields([("ETag", &b"\"x\""[..]), ("Vary", b"Accept-Encoding")]);
+        let lines = b"ETag: \"x\"\r\nVary: Accept-Encoding\r\n";
+        assert_eq!(prepared.lines(), lines);
+        let mut fields = Fields::from_static(b"Content-Type: a/b\r\n");
+        assert!(!prepared.may_meet(&fields));
+        fields.append_prepared(&prepared);
+        assert_eq!(fields.own(), lines);
+        assert!(prepared.may_meet(&fields));
+        assert_eq!(fields.first("vary"), Some(&b"Accept-Encoding"[..]));
+        let mut fields = Fields::from_static(b"Content-Type: a/b\r\n");
+        fields.set_prepared(prepared);
+        assert_eq!(fields.first("etag"), Some(&b"\"x\""[..]));
+        assert_eq!(fields.first("content-type"), None);
     }
 }

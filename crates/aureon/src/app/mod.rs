@@ -45,7 +45,7 @@ pub use cors::Cors;
 pub use dispatch::{App, Work};
 pub use error::{Error, IntoResponse};
 pub use fault::Fault;
-pub use fields::prepare_fields;
+pub use fields::{Prepared, prepare_fields};
 #[cfg(feature = "json")]
 pub use json::Json;
 pub use later::{LaterSlot, Responder};

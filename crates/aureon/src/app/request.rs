@@ -9,6 +9,7 @@ use std::cell::{Cell, OnceCell};
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::captures::{Match, RouteInfo, States};
 use super::trust::Trust;
@@ -42,6 +43,8 @@ pub struct Request<'a> {
     head: Head<'a>,
     body: &'a [u8],
     peer: Peer,
+    /// Microseconds since 1970 when the turn began that took the request; 0 is not known.
+    unix_us: u64,
     /// Set by the app when it takes the request, because the server makes the request first.
     bound: Cell<Option<Bound<'a>>>,
     notes: Holder<'a>,
@@ -93,6 +96,7 @@ impl<'a> Request<'a> {
             head,
             body,
             peer,
+            unix_us: 0,
             bound: Cell::new(None),
             notes: Holder::Own(Notes::default()),
             trace: None,
@@ -111,6 +115,26 @@ impl<'a> Request<'a> {
     #[inline]
     pub fn trace(&self) -> Option<&'a Trace> {
         self.trace
+    }
+
+    /// The same request, and when it was taken.
+    #[inline]
+    pub(crate) fn taken_at(mut self, unix_us: u64) -> Request<'a> {
+        self.unix_us = unix_us;
+        self
+    }
+
+    /// When the server took the request, in microseconds since 1970: the clock of its loop, which
+    /// moves once a turn. A request that no server took has the time of asking.
+    pub fn unix_us(&self) -> u64 {
+        if self.unix_us != 0 {
+            return self.unix_us;
+        }
+        // A clock before 1970 is an unset clock.
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
     }
 
     #[inline]
@@ -169,6 +193,7 @@ impl<'a> Request<'a> {
     }
 
     /// The first value of a field.
+    #[inline]
     pub fn field(&self, name: &str) -> Option<&'a [u8]> {
         self.head.field(name)
     }
@@ -268,9 +293,22 @@ impl<'a> Request<'a> {
         self.bound.get().and_then(told).or_else(|| self.host())
     }
 
+    /// The same as bytes, for who only copies.
+    pub fn authority_bytes(&self) -> Option<&'a [u8]> {
+        let told = |bound: Bound<'a>| bound.trust.host(&self.head, &self.peer);
+        let told = self.bound.get().and_then(told).map(str::as_bytes);
+        told.or_else(|| self.head.host_bytes())
+    }
+
     /// The request's id, when something gave it one.
     pub fn id(&self) -> Option<&str> {
         self.notes().id.get().map(RequestId::as_str)
+    }
+
+    /// The same as it was made or taken over.
+    #[inline]
+    pub fn request_id(&self) -> Option<&RequestId> {
+        self.notes().id.get()
     }
 
     /// Gives the request its id; the first stays.
@@ -314,6 +352,7 @@ impl<'a> Request<'a> {
             head: self.head.to_owned(),
             body: self.body.to_vec(),
             peer: self.peer,
+            unix_us: self.unix_us,
             bound: self.bound.get().map(|bound| BoundOwned {
                 found: bound.found.clone(),
                 info: Arc::clone(bound.info),
@@ -334,6 +373,7 @@ pub struct RequestOwned {
     head: HeadOwned,
     body: Vec<u8>,
     peer: Peer,
+    unix_us: u64,
     bound: Option<BoundOwned>,
     notes: Notes,
 }
@@ -353,6 +393,7 @@ impl RequestOwned {
             head: self.head.borrow(),
             body: &self.body,
             peer: self.peer,
+            unix_us: self.unix_us,
             bound: Cell::new(bound.map(|bound| Bound {
                 found: &bound.found,
                 info: &bound.info,

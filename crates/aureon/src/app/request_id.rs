@@ -4,7 +4,6 @@
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Middleware, Request, Response};
 use crate::limits::REQUEST_ID_BYTES_MAX;
@@ -34,36 +33,49 @@ impl RequestId {
 
     /// A UUIDv7 of this time and 74 random bits.
     pub fn v7(unix_ms: u64, random: [u64; 2]) -> RequestId {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let high = unix_ms << 16 | 0x7000 | (random[0] & 0x0fff);
         let low = (random[1] & (u64::MAX >> 2)) | 1 << 63;
         let mut bytes = [0; REQUEST_ID_BYTES_MAX];
-        let mut at = 0;
-        for (index, byte) in [high, low]
-            .iter()
-            .flat_map(|word| word.to_be_bytes())
-            .enumerate()
-        {
-            if matches!(index, 4 | 6 | 8 | 10) {
-                bytes[at] = b'-';
-                at += 1;
-            }
-            bytes[at] = DIGITS[usize::from(byte >> 4)];
-            bytes[at + 1] = DIGITS[usize::from(byte & 15)];
-            at += 2;
-        }
-        RequestId {
-            bytes,
-            len: at as u8,
-        }
+        let (a, b) = (hex(high >> 32), hex(high & 0xffff_ffff));
+        let (c, d) = (hex(low >> 32), hex(low & 0xffff_ffff));
+        // 8-4-4-4-12 digits.
+        bytes[..8].copy_from_slice(&a);
+        bytes[8] = b'-';
+        bytes[9..13].copy_from_slice(&b[..4]);
+        bytes[13] = b'-';
+        bytes[14..18].copy_from_slice(&b[4..]);
+        bytes[18] = b'-';
+        bytes[19..23].copy_from_slice(&c[..4]);
+        bytes[23] = b'-';
+        bytes[24..28].copy_from_slice(&c[4..]);
+        bytes[28..36].copy_from_slice(&d);
+        RequestId { bytes, len: 36 }
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
         // Only ASCII was let in.
-        let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
+
+    /// The id as bytes, none of which needs an escape in a log or a field.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+/// The eight hexadecimal digits of a number of 32 bits, all at once.
+fn hex(number: u64) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Four bits to each byte.
+    let mut spread = number;
+    spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    // Six more carries into the high half exactly for ten and above.
+    let letters = ((spread + ONES * 6) >> 4) & ONES;
+    (spread + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 impl std::fmt::Debug for RequestId {
@@ -129,20 +141,17 @@ impl Middleware for RequestIds {
     fn before(&self, request: &Request<'_>) -> Option<Response> {
         let given = || request.field("x-request-id").and_then(RequestId::parse);
         let believed = self.trusted || request.is_proxied();
-        let id = believed.then(given).flatten().unwrap_or_else(|| {
-            // A clock before 1970 gives ids of 1970.
-            let since = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default();
-            RequestId::v7(since.as_millis() as u64, random())
-        });
+        let id = believed
+            .then(given)
+            .flatten()
+            .unwrap_or_else(|| RequestId::v7(request.unix_us() / 1_000, random()));
         request.set_id(id);
         None
     }
 
     fn after(&self, request: &Request<'_>, response: &mut Response) {
-        if let Some(id) = request.id() {
-            response.set_field("X-Request-Id", id);
+        if let Some(id) = request.request_id() {
+            response.set_known("X-Request-Id", id.as_bytes());
         }
     }
 }
@@ -158,6 +167,13 @@ mod tests {
         assert_eq!(id.as_str(), "017f22e2-79b0-7cc3-98c4-dc0c0c07398f");
         let ones = RequestId::v7(0, [u64::MAX; 2]);
         assert_eq!(ones.as_str(), "00000000-0000-7fff-bfff-ffffffffffff");
+    }
+
+    #[test]
+    fn digits_are_those_that_format_writes() {
+        for number in [0, 1, 0x0123_4567, 0x89ab_cdef, 0xffff_ffff, 0x9a0f_f0a9] {
+            assert_eq!(hex(number), format!("{number:08x}").as_bytes());
+        }
     }
 
     #[test]

@@ -7,9 +7,8 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::sync::Arc;
 
-use super::fields::{Fields, Refused};
+use super::fields::{Fields, Prepared, Refused, give_buffer, take_buffer};
 use super::{Body, BodyWriter, Fault, Responder};
 use crate::http::Status;
 
@@ -61,6 +60,22 @@ impl Response {
     /// 200 with JSON that is serialised already.
     pub fn json_bytes(json: impl Into<Body>) -> Response {
         Response::prepared(Status::OK, JSON, json.into())
+    }
+
+    /// 200 with JSON that `write` appends to a buffer that is used again, so that a small answer
+    /// allocates nothing.
+    pub fn json_with(write: impl FnOnce(&mut Vec<u8>)) -> Response {
+        let mut out = take_buffer();
+        write(&mut out);
+        Response::json_bytes(out)
+    }
+
+    /// Drops the response, and keeps its content's buffer for another one.
+    #[inline]
+    pub(crate) fn recycle(self) {
+        if let Body::Bytes(bytes) = self.body {
+            give_buffer(bytes);
+        }
     }
 
     /// 200 with any content type.
@@ -154,9 +169,22 @@ impl Response {
         }
     }
 
-    /// Adds lines serialised by [`prepare_fields`](super::prepare_fields), in one piece.
-    pub(super) fn append_prepared(&mut self, lines: &[u8]) {
-        self.fields.append_prepared(lines);
+    /// Adds lines serialised by [`prepare_fields`](super::prepare_fields) in one piece, whether or
+    /// not their fields are there.
+    pub fn append_prepared(&mut self, prepared: &Prepared) {
+        self.fields.append_prepared(prepared);
+    }
+
+    /// Whether one of these fields may be set already.
+    #[inline]
+    pub(super) fn may_have_any(&self, prepared: &Prepared) -> bool {
+        prepared.may_meet(&self.fields)
+    }
+
+    /// Sets a field that the program names to a value that is known to be clean.
+    #[inline(always)]
+    pub(super) fn set_known(&mut self, name: &'static str, value: &[u8]) {
+        self.fields.set_known(name, value);
     }
 
     /// Adds `name` to `Vary` unless it is listed or everything is (RFC 9110 §12.5.5).
@@ -204,8 +232,8 @@ impl Response {
     /// Takes lines serialised by [`prepare_fields`](super::prepare_fields) in place of the
     /// constructor's, the content type among them. Shared: costs no allocation.
     #[must_use]
-    pub fn with_prepared(mut self, lines: Arc<[u8]>) -> Response {
-        self.fields.set_prepared(lines);
+    pub fn with_prepared(mut self, prepared: Prepared) -> Response {
+        self.fields.set_prepared(prepared);
         self
     }
 

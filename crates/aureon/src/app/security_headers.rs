@@ -3,16 +3,14 @@
 //! The defaults break no ordinary site; what depends on the site (a content security policy,
 //! HTTPS only) is added by name. A field that the handler has set stays.
 
-use std::sync::Arc;
-
-use super::{Middleware, Request, Response, prepare_fields};
+use super::{Middleware, Prepared, Request, Response, prepare_fields};
 
 /// Middleware that adds them to every answer.
 #[derive(Clone, Debug)]
 pub struct SecurityHeaders {
     fields: Vec<(&'static str, String)>,
     /// All of them as lines: what most answers get, in one copy.
-    lines: Arc<[u8]>,
+    prepared: Prepared,
 }
 
 impl SecurityHeaders {
@@ -59,8 +57,8 @@ impl SecurityHeaders {
     }
 
     fn of(fields: Vec<(&'static str, String)>) -> SecurityHeaders {
-        let lines = prepare_fields(fields.iter().map(|(name, value)| (*name, value.as_bytes())));
-        SecurityHeaders { fields, lines }
+        let prepared = prepare_fields(fields.iter().map(|(name, value)| (*name, value.as_bytes())));
+        SecurityHeaders { fields, prepared }
     }
 }
 
@@ -72,12 +70,8 @@ impl Default for SecurityHeaders {
 
 impl Middleware for SecurityHeaders {
     fn after(&self, _: &Request<'_>, response: &mut Response) {
-        let own = |name: &[u8]| {
-            let mut ours = self.fields.iter();
-            ours.any(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
-        };
-        if !response.fields().any(|(name, _)| own(name)) {
-            return response.append_prepared(&self.lines);
+        if !response.may_have_any(&self.prepared) {
+            return response.append_prepared(&self.prepared);
         }
         for (name, value) in &self.fields {
             response.set_field_if_absent(name, value);

@@ -17,6 +17,9 @@ use std::net::{IpAddr, SocketAddr};
 pub struct Network {
     first: IpAddr,
     prefix: u8,
+    /// The address as a number, and the bits of it that count: asked for each request.
+    start: u128,
+    mask: u128,
 }
 
 impl Network {
@@ -35,24 +38,19 @@ impl Network {
             Some(_) => None,
             None => Some(bits),
         };
+        let prefix = prefix.filter(|prefix| *prefix <= bits)?;
         let network = Network {
             first,
-            prefix: prefix.filter(|prefix| *prefix <= bits)?,
+            prefix,
+            start: number(first),
+            mask: u128::MAX.checked_shl(u32::from(bits - prefix)).unwrap_or(0),
         };
-        (network.start(first) == number(first)).then_some(network)
+        network.contains(first).then_some(network)
     }
 
     /// Whether an address lies in it.
     pub fn contains(&self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.first.is_ipv4() && self.start(address) == number(self.first)
-    }
-
-    /// The address with the bits beyond the prefix cleared.
-    fn start(&self, address: IpAddr) -> u128 {
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        let beyond = u32::from(bits - self.prefix);
-        let mask = u128::MAX.checked_shl(beyond).unwrap_or(0);
-        number(address) & mask
+        address.is_ipv4() == self.first.is_ipv4() && number(address) & self.mask == self.start
     }
 }
 

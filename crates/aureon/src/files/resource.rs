@@ -20,7 +20,7 @@ use super::conditional::Validators;
 use super::encoding::Coding;
 use super::mime;
 use super::range::Range;
-use crate::app::{Body, FileRange, Part, prepare_fields};
+use crate::app::{Body, FileRange, Part, Prepared, prepare_fields};
 use crate::http::date::write_date;
 use crate::limits;
 use crate::sys::dir::{Dir, Facts, Fault, Kind};
@@ -55,8 +55,8 @@ pub(super) struct Representation {
     coding: Coding,
     etag: String,
     modified: Option<u64>,
-    full: Arc<[u8]>,
-    bare: Arc<[u8]>,
+    full: Prepared,
+    bare: Prepared,
 }
 
 impl Representation {
@@ -74,13 +74,13 @@ impl Representation {
     }
 
     /// Every field line of a 200.
-    pub(super) fn full_lines(&self) -> Arc<[u8]> {
-        Arc::clone(&self.full)
+    pub(super) fn full_lines(&self) -> Prepared {
+        self.full.clone()
     }
 
     /// The lines without those that describe the content: for 304, 412 and multipart answers.
-    pub(super) fn bare_lines(&self) -> Arc<[u8]> {
-        Arc::clone(&self.bare)
+    pub(super) fn bare_lines(&self) -> Prepared {
+        self.bare.clone()
     }
 
     /// The validators; `now_s` tells how far back the modification lies.
@@ -535,9 +535,9 @@ mod tests {
             "Content-Type: text/html; charset=utf-8\r\nContent-Encoding: gzip\r\nETag: {tag}\r\n\
              Cache-Control: no-cache\r\nVary: Accept-Encoding\r\nAccept-Ranges: bytes\r\n"
         );
-        assert_eq!(String::from_utf8_lossy(&gzip.full_lines()), lines);
+        assert_eq!(String::from_utf8_lossy(gzip.full_lines().lines()), lines);
         let bare = gzip.bare_lines();
-        assert!(!String::from_utf8_lossy(&bare).contains("Content-"));
+        assert!(!String::from_utf8_lossy(bare.lines()).contains("Content-"));
         assert!(Resource::embedded("b.html", assets, &POLICY).is_none());
     }
 

@@ -79,6 +79,7 @@ pub fn write_length_and_end(out: &mut Vec<u8>, length: u64) {
 }
 
 /// Appends one field line. The caller has checked name and value.
+#[inline]
 pub fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");

@@ -239,7 +239,9 @@ impl<D: Driver> Desk<D> {
         if rest.is_empty() {
             connection.session.send_continue(&mut self.out);
         }
-        let request = Request::new(head, &[], connection.peer).to_owned();
+        let request = Request::new(head, &[], connection.peer)
+            .taken_at(self.driver.unix_us())
+            .to_owned();
         if connection.began_us == 0 {
             connection.began_us = self.now_us;
         }
@@ -324,7 +326,7 @@ impl<D: Driver> Desk<D> {
         body: &[u8],
     ) {
         let shared = Rc::clone(&self.shared);
-        let request = Request::new(head, body, connection.peer);
+        let request = Request::new(head, body, connection.peer).taken_at(self.driver.unix_us());
         if work == Work::Inline {
             let response = shared.app.answer(matched, &request);
             self.respond(connection, key, &request, matched, response, self.now_us);
@@ -383,7 +385,7 @@ impl<D: Driver> Desk<D> {
         }
         let (mut writer, reader) = Pipe::with_usual_capacity();
         writer.bind(Arc::clone(&self.mailbox) as Arc<dyn Notify>, key);
-        let request = Request::new(head, &[], connection.peer);
+        let request = Request::new(head, &[], connection.peer).taken_at(self.driver.unix_us());
         let (shared, mailbox) = (Arc::clone(&*self.shared), Arc::clone(&self.mailbox));
         let owned = Box::new(request.to_owned());
         let job_matched = matched.clone();
@@ -522,6 +524,7 @@ impl<D: Driver> Desk<D> {
                     bytes.len()
                 };
                 self.end(connection, request, matched, &response, sent, started_us);
+                response.recycle();
             }
             _ => self.respond_at_length(connection, key, request, matched, response, started_us),
         }

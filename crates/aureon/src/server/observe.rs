@@ -47,6 +47,12 @@ pub trait Observer: Send + Sync + 'static {
         let _ = exchange;
     }
 
+    /// A turn of a worker's loop is over, and with it all that it had to tell: the time to hand
+    /// over what was gathered. Called for each turn, also one in which nothing was told.
+    fn on_turn_end(&self, worker: usize) {
+        let _ = worker;
+    }
+
     /// A request broke the protocol or a limit and was refused.
     fn on_refusal(&self, worker: usize, peer: Peer, error: Error) {
         let _ = (worker, peer, error);

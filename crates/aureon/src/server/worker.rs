@@ -125,7 +125,11 @@ impl<D: Driver> Worker<D> {
             self.on_due(SocketId(entry));
         }
         self.accept_again();
-        self.keep_order()
+        let goes_on = self.keep_order();
+        if let Some(observer) = &self.desk.shared.observer {
+            observer.on_turn_end(self.desk.worker);
+        }
+        goes_on
     }
 
     /// Goes on with another application when there is one.

@@ -1,19 +1,18 @@
-//! The client side of every measurement, of the soak and of the attacks. It counts requests exactly
-//! and verifies every answer: a server that is fast because it is wrong must not be measured.
+//! The client side of all that is measured. It verifies every answer: a server that is fast
+//! because it is wrong must not be measured.
 //!
 //! | command | asks |
 //! | --- | --- |
 //! | `load run` | closed-loop load on keep-alive, pipelined or one-request connections |
 //! | `load hold` | open N connections, answer one request on each, again whenever told to |
 //! | `load start` | from exec to the first whole 200, many times |
-//! | `load files` | write the files that the file cells and the soak ask for |
 //! | `load normal` | a user's open loop at a fixed rate, each failure counted by its kind |
 //! | `load attack` | clients that a server would rather not have |
 //! | `load half-open` | handshakes that are never finished |
 //! | `load soak` | every kind of request at once for N seconds, contents compared |
 //! | `load tally` | what a JSON access log says happened, in counts |
 //!
-//! Results are one line of JSON on standard output; any error ends in a non-zero exit.
+//! `load files` writes what is asked for. Results are a line of JSON; an error is an exit code.
 
 mod answer;
 mod attack;

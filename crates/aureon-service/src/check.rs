@@ -8,13 +8,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aureon::sys::process::{self, Access};
+
 use crate::address::{self, Address};
 use crate::config::Loaded;
 use crate::help::VERSION;
 use crate::json::{self, Object};
+use crate::machine::{Machine, directory_of, place_of};
 use crate::problem::{Exit, Problem};
-use crate::sandbox;
 use crate::settings::SETTINGS;
+use crate::{proxies, sandbox};
 
 /// Why a directory cannot be served, and what to do, with the code to leave with.
 pub fn root_problem(root: &Path) -> Option<(Exit, String)> {
@@ -24,10 +27,11 @@ pub fn root_problem(root: &Path) -> Option<(Exit, String)> {
         Ok(metadata) if !metadata.is_dir() => {
             return config(["", &shown, " is no directory; name the one it lies in"]);
         }
-        Ok(_) => (
-            fs::read_dir(root).err()?,
-            "the user aureond runs as must be able to read it",
-        ),
+        Ok(_) => match (fs::read_dir(root), process::may(root, Access::Enter)) {
+            (Err(error), _) => (error, "the user aureond runs as must be able to read it"),
+            (Ok(_), Err(error)) => (error, "the user aureond runs as must be able to enter it"),
+            (Ok(_), Ok(())) => return None,
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return config(["there is no ", &shown, "; create it or name another"]);
         }
@@ -62,13 +66,59 @@ pub fn present_addresses(loaded: &Loaded, wanted: impl Fn(&Address) -> bool) -> 
         .collect()
 }
 
+/// Why a log can not be written to the file that is named, and what to do; creates nothing.
+fn log_problem(loaded: &Loaded) -> Option<Problem> {
+    if loaded.config.log_file.is_empty() {
+        return None;
+    }
+    let path = Path::new(&loaded.config.log_file);
+    let opened = match fs::OpenOptions::new().append(true).open(path) {
+        // It would be made, in a directory that has to be there.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            process::may(&directory_of(path), Access::Write)
+        }
+        opened => opened.map(drop),
+    };
+    let error = opened.err()?;
+    let shown = absolute(path);
+    let what = ["cannot write the log to ", &shown, ": ", &error.to_string()].concat();
+    let fix = match error.kind() {
+        io::ErrorKind::NotFound => "create its directory",
+        _ => "the user aureond runs as must be able to write there",
+    };
+    Some(Problem::new(place_of(loaded, "log_file"), what, fix))
+}
+
+/// Why a configuration would not serve, but for its addresses, with the codes to leave with.
+/// Serving asks first too, so that it fails with the same words.
+pub fn problems(loaded: &Loaded) -> Vec<(Exit, Problem)> {
+    let mut found = Vec::new();
+    if let Some((exit, what)) = loaded.config.root.as_deref().and_then(root_problem) {
+        found.push((exit, Problem::new(place_of(loaded, "root"), what, "")));
+    }
+    let wrong = [
+        sandbox::problem(loaded),
+        proxies::ranges_problem(loaded),
+        log_problem(loaded),
+    ];
+    found.extend(
+        wrong
+            .into_iter()
+            .flatten()
+            .map(|wrong| (Exit::Config, wrong)),
+    );
+    found
+}
+
 /// What a look at the machine found.
 #[derive(Debug)]
 pub struct Report {
     /// Each address, and whether it can be bound.
     pub addresses: Vec<(Address, bool)>,
     /// Why it would not serve, with the code to leave with.
-    pub problems: Vec<(Exit, String)>,
+    pub problems: Vec<(Exit, Problem)>,
+    /// What will go otherwise than the configuration sounds, though it serves.
+    pub warnings: Vec<Problem>,
     /// The sandbox, in a line.
     pub sandbox: String,
 }
@@ -76,22 +126,21 @@ pub struct Report {
 impl Report {
     /// Looks.
     pub fn new(loaded: &Loaded) -> Report {
-        let mut problems: Vec<(Exit, String)> = Vec::new();
-        problems.extend(loaded.config.root.as_deref().and_then(root_problem));
-        let wrong = sandbox::problem(loaded);
-        problems.extend(wrong.map(|problem| (Exit::Config, problem.to_string())));
+        let mut problems = problems(loaded);
         let mut addresses = Vec::new();
         for address in present_addresses(loaded, |_| true) {
             let error = address::probe(&address).err();
             addresses.push((address.clone(), error.is_none()));
             problems.extend(error.map(|error| {
                 let what = address::explain(&address, &error);
-                (address::exit_of(&error), what)
+                let place = place_of(loaded, "listen");
+                (address::exit_of(&error), Problem::new(place, what, ""))
             }));
         }
         Report {
             addresses,
             problems,
+            warnings: Machine::here().warnings(loaded),
             sandbox: sandbox::describe(&loaded.config),
         }
     }
@@ -131,9 +180,10 @@ impl Report {
         out.push_str(&self.sandbox);
         out.push_str("\n\n");
         for (_, problem) in &self.problems {
-            out.push_str("aureond: ");
-            out.push_str(problem);
-            out.push('\n');
+            push_problem(&mut out, "aureond: ", problem);
+        }
+        for warning in &self.warnings {
+            push_problem(&mut out, "warning: ", warning);
         }
         if self.exit() == Exit::Fine {
             out.push_str("The configuration is fine.\n");
@@ -151,9 +201,8 @@ impl Report {
             object.bool("proxy_protocol", loaded.proxied.contains(address));
             object.end();
         });
-        let problems = write_array(&self.problems, |out, (_, problem)| {
-            json::write_string(out, problem.as_bytes());
-        });
+        let problems = write_problems(self.problems.iter().map(|(_, problem)| problem));
+        let warnings = write_problems(&self.warnings);
         let mut out = Vec::new();
         let mut object = Object::new(&mut out);
         object.bool("ok", self.exit() == Exit::Fine);
@@ -168,10 +217,23 @@ impl Report {
         object.raw("settings", &settings);
         object.raw("addresses", &addresses);
         object.raw("problems", &problems);
+        object.raw("warnings", &warnings);
         object.end();
         out.push(b'\n');
         out
     }
+}
+
+fn push_problem(out: &mut String, kind: &str, problem: &Problem) {
+    out.push_str(kind);
+    out.push_str(&problem.to_string());
+    out.push('\n');
+}
+
+fn write_problems<'p>(problems: impl IntoIterator<Item = &'p Problem>) -> Vec<u8> {
+    write_array(problems, |out, problem| {
+        json::write_string(out, problem.to_string().as_bytes());
+    })
 }
 
 fn write_settings_json(loaded: &Loaded) -> Vec<u8> {
@@ -203,9 +265,7 @@ pub fn write_config_json(loaded: &Loaded) -> String {
 
 /// The same report when the configuration could not even be read.
 pub fn write_problems_json(problems: &[Problem]) -> Vec<u8> {
-    let list = write_array(problems, |out, problem| {
-        json::write_string(out, problem.to_string().as_bytes());
-    });
+    let list = write_problems(problems);
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
     object.bool("ok", false);
@@ -294,7 +354,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&report.write_json(&loaded)).unwrap();
         assert_eq!(json["ok"], false);
         let problem = json["problems"][0].as_str().unwrap();
-        assert!(problem.starts_with("there is no /") && problem.contains("no/such/directory"));
+        assert!(problem.starts_with("DIR: there is no /") && problem.contains("no/such/directory"));
         assert!(
             root_problem(Path::new("Cargo.toml"))
                 .unwrap()

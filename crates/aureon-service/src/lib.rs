@@ -13,16 +13,16 @@
 //!
 //! The modules in reading order: [`value`] and [`settings`] say what can be set; [`document`]
 //! reads the file, [`arguments`] the command line and [`config`] puts them and the environment
-//! together; [`address`] resolves where to listen and [`check`] looks whether it would work;
-//! [`help`] and [`problem`] are what the operator reads. [`command`] dispatches; [`service`]
-//! starts what [`routes`] puts together ([`health`], the [`api`], the [`site`]) in its
-//! [`sandbox`] on what it may [`inherit`], and is [`ready`] when it has answered itself. Then
-//! [`supervisor`] obeys orders: [`reload`], [`upgrade`], stop; it tells [`systemd`] and keeps the
-//! [`watchdog`]. [`asking`] asks a service that runs, [`explain`] one that does not. [`observer`]
-//! hears of each exchange, [`access_log`] carries its [`line`](mod@line) to standard output or a
-//! [`log_file`], as [`logging`] has it; [`exchanges`] keeps the last ones. [`admin`] tells them,
-//! the [`metrics`] by [`exposition`] and the [`status`], and takes orders through a [`queue`].
-//! [`json`] and [`stamp`] write their parts.
+//! together; [`address`] resolves where to listen, [`check`] looks whether it would work and what
+//! the [`machine`] allows; [`help`] and [`problem`] are what the operator reads. [`command`]
+//! dispatches; [`service`] starts what [`routes`] puts together ([`health`], the [`api`], the
+//! [`site`]) in its [`sandbox`] on what it may [`inherit`], and is [`ready`] when it has answered
+//! itself. Then [`supervisor`] obeys orders: [`reload`], [`upgrade`], stop; it tells [`systemd`]
+//! and keeps the [`watchdog`]. [`asking`] asks a service that runs, [`explain`] one that does not.
+//! [`observer`] hears of each exchange, [`access_log`] carries its [`line`](mod@line) to standard
+//! output or a [`log_file`], as [`logging`] has it; [`exchanges`] keeps the last ones. [`admin`]
+//! tells them, the [`metrics`] by [`exposition`] and the [`status`], and takes orders through a
+//! [`queue`]. [`json`] and [`stamp`] write their parts.
 
 pub mod access_log;
 pub mod address;
@@ -50,6 +50,7 @@ pub mod line;
 pub mod log_file;
 pub mod log_pipe;
 pub mod logging;
+pub mod machine;
 pub mod metrics;
 pub mod observer;
 pub mod problem;

@@ -8,6 +8,8 @@ use std::io::{self, Read};
 
 use aureon::app::{NamedBy, Network, Trust};
 
+use crate::config::Loaded;
+use crate::machine::place_of;
 use crate::problem::{Exit, Place, Problem};
 use crate::service::Failure;
 use crate::settings::Config;
@@ -76,6 +78,18 @@ fn parse_ranges(text: &str) -> Result<Vec<Network>, String> {
         true => Err("there is no network in it".to_owned()),
         false => Ok(networks),
     }
+}
+
+/// What is wrong with the file of ranges.
+pub fn ranges_problem(loaded: &Loaded) -> Option<Problem> {
+    let failure = trust(&loaded.config).err()?;
+    let what = failure.lines.concat();
+    let fix = "one network a line, as Cloudflare lists them";
+    Some(Problem::new(
+        place_of(loaded, "cloudflare_ranges"),
+        what,
+        fix,
+    ))
 }
 
 /// What is wrong with `trusted_proxies`, for the loader of the configuration.

@@ -14,8 +14,9 @@ use aureon::sys::sandbox::{self, Access};
 
 use crate::check::absolute;
 use crate::config::Loaded;
-use crate::problem::{Place, Problem};
-use crate::settings::{self, Config};
+use crate::machine::place_of;
+use crate::problem::Problem;
+use crate::settings::Config;
 use crate::value::show_digits;
 
 /// The rules for a configuration; `None` when the sandbox is off. `own` says that there are
@@ -73,12 +74,7 @@ pub fn problem(loaded: &Loaded) -> Option<Problem> {
             "write it from the top, with a slash",
         ),
     };
-    let place = settings::find("sandbox_paths").and_then(|row| loaded.places.get(row));
-    Some(Problem::new(
-        place.cloned().unwrap_or(Place::Default),
-        what,
-        fix,
-    ))
+    Some(Problem::new(place_of(loaded, "sandbox_paths"), what, fix))
 }
 
 /// Why confined workers could not serve a root: they began with other rules.

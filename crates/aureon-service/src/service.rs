@@ -114,8 +114,8 @@ impl Service {
             health: self.health,
             started: Instant::now(),
         };
-        if let Some(problem) = sandbox::problem(&self.loaded) {
-            return Err(Failure::new(Exit::Config, problem.to_string()));
+        if let Some((exit, problem)) = check::problems(&self.loaded).first() {
+            return Err(Failure::new(*exit, problem.to_string()));
         }
         let own = !self.router.is_empty() || lasting.health.has_checks();
         let confined = sandbox::rules(&config, own);

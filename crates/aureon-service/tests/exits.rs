@@ -102,11 +102,17 @@ struct Nobody {
 }
 
 impl Nobody {
-    fn new() -> Nobody {
-        let place = std::env::temp_dir().join(format!("aureon-exits-{}", std::process::id()));
+    fn new(name: &str) -> Nobody {
+        let name = format!("aureon-exits-{name}-{}", std::process::id());
+        let place = std::env::temp_dir().join(name);
         fs::create_dir_all(place.join("here")).unwrap();
         // Where the tests are built nobody else may be allowed to look.
-        fs::copy(env!("CARGO_BIN_EXE_aureond"), place.join("aureond")).unwrap();
+        // By a process of its own: a file that this one holds open for writing, be it in a child of
+        // another test's, can not be run.
+        let mut copy = Command::new("cp");
+        copy.arg(env!("CARGO_BIN_EXE_aureond"))
+            .arg(place.join("aureond"));
+        assert!(copy.status().unwrap().success());
         for path in ["", "aureond", "here"] {
             fs::set_permissions(place.join(path), Permissions::from_mode(0o755)).unwrap();
         }
@@ -144,11 +150,30 @@ impl Drop for Nobody {
     }
 }
 
+/// A log that was made by somebody who could: it goes on, and will not be rotated.
+#[test]
+fn a_log_whose_directory_is_closed_is_written_and_a_warning_says_what_it_lacks() {
+    let nobody = Nobody::new("rotation");
+    let here = nobody.place.join("here");
+    fs::create_dir(here.join("run")).unwrap();
+    fs::write(here.join("run/log"), "").unwrap();
+    nobody.close("run/log", 0o666);
+    nobody.close("run", 0o555);
+    let flags = ["check", "--listen", "127.0.0.1:0", "--log-file", "run/log"];
+    let output = nobody.run(&flags);
+    assert_eq!(output.status.code(), Some(0));
+    let told = text(&output.stdout);
+    let expected = "warning: --log-file: the log can be written but not its directory, so it will";
+    assert!(told.contains(expected), "{told}");
+    let output = nobody.run(&[&flags[..], &["--log-files-max", "0"]].concat());
+    assert!(!text(&output.stdout).contains("rotated"));
+}
+
 #[test]
 fn what_the_user_it_runs_as_may_not_do_has_a_code_of_its_own() {
-    let nobody = Nobody::new();
+    let nobody = Nobody::new("denied");
     let here = nobody.place.join("here");
-    for name in ["site", "run"] {
+    for name in ["site", "run", "names"] {
         fs::create_dir(here.join(name)).unwrap();
     }
     nobody.close("site", 0o000);
@@ -157,6 +182,35 @@ fn what_the_user_it_runs_as_may_not_do_has_a_code_of_its_own() {
         let output = nobody.run(&[command, "--listen", "127.0.0.1:0", "--root", "site"]);
         let words = ["cannot read", "here/site", "must be able to read it"];
         check(&output, 77, &words);
+    }
+    // Its names may be read, and nothing behind them.
+    nobody.close("names", 0o444);
+    for command in ["serve", "check"] {
+        let output = nobody.run(&[command, "--listen", "127.0.0.1:0", "--root", "names"]);
+        let words = [
+            "--root: cannot read",
+            "here/names",
+            "must be able to enter it",
+        ];
+        check(&output, 77, &words);
+    }
+    nobody.close("names", 0o755);
+    for command in ["serve", "check"] {
+        let output = nobody.run(&[command, "--listen", "127.0.0.1:0", "--log-file", "run/log"]);
+        let words = [
+            "--log-file: cannot write the log to",
+            "must be able to write there",
+        ];
+        check(&output, 78, &words);
+    }
+    fs::write(here.join("ranges"), "10.0.0.0/8\n").unwrap();
+    nobody.close("ranges", 0o000);
+    for command in ["serve", "check"] {
+        let flags = ["--behind", "cloudflare", "--cloudflare-ranges", "ranges"];
+        let listen = ["--listen", "127.0.0.1:0"];
+        let output = nobody.run(&[&[command], &listen[..], &flags].concat());
+        let words = ["--cloudflare-ranges: ", "ranges: Permission denied"];
+        check(&output, 78, &words);
     }
     let output = nobody.run(&["--listen", "unix:run/s"]);
     let words = ["unix:run/s: the user aureond runs as must be able to write"];

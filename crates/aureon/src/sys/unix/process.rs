@@ -153,6 +153,54 @@ impl Drop for Attributes {
 }
 
 /// These functions give the number of the error rather than set errno.
+/// What is to be done with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To read it, or the names in a directory.
+    Read,
+    /// To write it, or names in a directory.
+    Write,
+    /// To run it, or to go through a directory.
+    Enter,
+}
+
+/// Whether the user that this process runs as may do that with a file; changes nothing (access(2)).
+///
+/// # Errors
+///
+/// It may not, there is no such file, or its file system is read only.
+pub fn may(path: &Path, access: Access) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mode = match access {
+        Access::Read => libc::R_OK,
+        Access::Write => libc::W_OK,
+        Access::Enter => libc::X_OK,
+    };
+    // SAFETY: the path ends in NUL and lives across the call.
+    match unsafe { libc::access(path.as_ptr(), mode) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// How many files this process may open, and to how many it may raise that itself: the soft and
+/// the hard RLIMIT_NOFILE (getrlimit(2)).
+///
+/// # Errors
+///
+/// The system does not tell.
+pub fn descriptors_max() -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a local that the kernel fills.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } {
+        0 => Ok((limit.rlim_cur, limit.rlim_max)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 fn check(code: libc::c_int) -> io::Result<()> {
     match code {
         0 => Ok(()),
@@ -232,6 +280,20 @@ mod tests {
             [Ended::Code(78), Ended::Signal(9)].contains(&how),
             "{how:?}"
         );
+    }
+
+    #[test]
+    fn what_a_process_may_is_asked_without_doing_it() {
+        let kind = |path: &str, access| may(Path::new(path), access).map_err(|error| error.kind());
+        assert_eq!(kind("/", Access::Read), Ok(()));
+        assert_eq!(kind("/", Access::Enter), Ok(()));
+        // Nobody may run what no bit says is a program, root neither.
+        let denied = Err(io::ErrorKind::PermissionDenied);
+        assert_eq!(kind("/proc/version", Access::Enter), denied);
+        let missing = Err(io::ErrorKind::NotFound);
+        assert_eq!(kind("/no/such/file", Access::Write), missing);
+        let (soft, hard) = descriptors_max().unwrap();
+        assert!(soft > 8 && soft <= hard, "{soft} of {hard}");
     }
 
     #[test]

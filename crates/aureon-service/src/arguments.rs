@@ -10,6 +10,7 @@ use std::path::Path;
 
 use lexopt::{Arg, Parser};
 
+use crate::completions::SHELLS;
 use crate::config::Given;
 use crate::explain::Question;
 use crate::problem::{Place, Problem, nearest};
@@ -33,6 +34,8 @@ pub enum Command {
     Reload,
     /// Have the running service hand over to a new process.
     Upgrade,
+    /// Print a shell's completions.
+    Completions,
     /// Print help.
     Help,
     /// Print the version.
@@ -40,7 +43,7 @@ pub enum Command {
 }
 
 /// Every command with its line of help, the default first.
-pub const COMMANDS: [(&str, Command, &str); 9] = [
+pub const COMMANDS: [(&str, Command, &str); 10] = [
     (
         "serve",
         Command::Serve,
@@ -75,6 +78,11 @@ pub const COMMANDS: [(&str, Command, &str); 9] = [
         "upgrade",
         Command::Upgrade,
         "Have it hand over to a new process, and tell whether it did",
+    ),
+    (
+        "completions",
+        Command::Completions,
+        "Print what bash, zsh or fish reads to complete words",
     ),
     ("help", Command::Help, "Print this"),
     ("version", Command::Version, "Print the version"),
@@ -114,6 +122,8 @@ pub struct Arguments {
     pub json: bool,
     /// What `explain` is asked.
     pub question: Question,
+    /// The shell that `completions` is for.
+    pub shell: String,
     /// The file named by `--config`.
     pub config: Option<String>,
     /// Settings in the order given.
@@ -128,6 +138,7 @@ pub fn parse_arguments(arguments: Vec<OsString>) -> Result<Arguments, Vec<Proble
             command: Command::Serve,
             json: false,
             question: Question::default(),
+            shell: String::new(),
             config: None,
             flags: Vec::new(),
         },
@@ -156,6 +167,14 @@ pub fn parse_arguments(arguments: Vec<OsString>) -> Result<Arguments, Vec<Proble
         let place = Place::Flag("explain".to_owned());
         let fix = "write aureond explain GET /path";
         problems.push(Problem::new(place, "a path is explained", fix));
+    }
+    if found.command == Command::Completions && !SHELLS.contains(&found.shell.as_str()) {
+        let place = Place::Flag("completions".to_owned());
+        problems.push(Problem::new(
+            place,
+            "a shell is named",
+            "write bash, zsh or fish",
+        ));
     }
     if problems.is_empty() {
         Ok(found)
@@ -329,6 +348,10 @@ impl Reader {
         if self.is_question(&word) {
             return;
         }
+        if self.found.command == Command::Completions && self.found.shell.is_empty() {
+            self.found.shell = word;
+            return;
+        }
         let first = !self.command_named && self.found.flags.iter().all(|given| given.flag != "DIR");
         let command = COMMANDS.iter().find(|(name, ..)| *name == word);
         if let (true, Some((_, command, _))) = (first, command) {
@@ -443,6 +466,10 @@ mod tests {
             parse(&["--json=x", "-t"]).unwrap_err(),
             ["--json: this flag takes no value"]
         );
+        for words in [&["completions"][..], &["completions", "tcsh"]] {
+            let missing = ["completions: a shell is named; write bash, zsh or fish"];
+            assert_eq!(parse(words).unwrap_err(), missing);
+        }
         let missing = ["explain: a path is explained; write aureond explain GET /path"];
         assert_eq!(parse(&["explain", "GET"]).unwrap_err(), missing);
         assert_eq!(parse(&["check", "-H", "a: b"]).unwrap_err(), missing);

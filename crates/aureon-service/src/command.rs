@@ -12,6 +12,7 @@ use crate::address::Address;
 use crate::arguments::{Arguments, Command, parse_arguments};
 use crate::asking::{Answered, PATIENCE, ask};
 use crate::check::{Report, write_problems_json};
+use crate::completions::write_completions;
 use crate::config::{ADMIN_NAME, Loaded, Source};
 use crate::health::READY_PATH;
 use crate::help::{VERSION, write_help};
@@ -31,6 +32,7 @@ pub fn run(arguments: Vec<OsString>, build: impl FnOnce(Service) -> Service) -> 
     match arguments.command {
         Command::Help => print(write_help().as_bytes()),
         Command::Version => print(VERSION.as_bytes()),
+        Command::Completions => print(write_completions(&arguments.shell).as_bytes()),
         Command::Check => check(arguments),
         Command::Healthcheck => healthcheck(arguments),
         Command::Status => status(arguments),

@@ -14,11 +14,12 @@
 //! The modules in reading order: [`value`] and [`settings`] say what can be set; [`document`]
 //! reads the file, [`arguments`] the command line and [`config`] puts them and the environment
 //! together; [`address`] resolves where to listen, [`check`] looks whether it would work and what
-//! the [`machine`] allows; [`help`] and [`problem`] are what the operator reads. [`command`]
-//! dispatches; [`service`] starts what [`routes`] puts together ([`health`], the [`api`], the
-//! [`site`]) in its [`sandbox`] on what it may [`inherit`], and is [`ready`] when it has answered
-//! itself. Then [`supervisor`] obeys orders: [`reload`], [`upgrade`], stop; it tells [`systemd`]
-//! and keeps the [`watchdog`]. [`asking`] asks a service that runs, [`explain`] one that does not.
+//! the [`machine`] allows; [`help`], [`completions`] and [`problem`] are what the operator reads.
+//! [`command`] dispatches; [`service`] starts what [`routes`] puts together ([`health`], the
+//! [`api`], the [`site`]) in its [`sandbox`] on what it may [`inherit`], and is [`ready`] when it
+//! has answered itself. Then [`supervisor`] obeys orders: [`reload`], [`upgrade`], stop; it
+//! tells [`systemd`] and keeps the [`watchdog`]. [`asking`] asks a service that runs, [`explain`]
+//! one that does not.
 //! [`observer`] hears of each exchange, [`access_log`] carries its [`line`](mod@line) to standard
 //! output or a [`log_file`], as [`logging`] has it; [`exchanges`] keeps the last ones. [`admin`]
 //! tells them, the [`metrics`] by [`exposition`] and the [`status`], and takes orders through a
@@ -32,6 +33,7 @@ pub mod arguments;
 pub mod asking;
 pub mod check;
 pub mod command;
+pub mod completions;
 pub mod config;
 pub mod document;
 pub mod exchanges;

@@ -474,3 +474,23 @@ fn a_log_that_nobody_reads_blocks_nobody() {
     assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
     drop(unread);
 }
+
+#[test]
+fn completions_are_printed_for_each_shell_and_refused_for_another() {
+    let place = Place::new("cli-completions");
+    for (shell, begins) in [
+        ("bash", "complete -o default -W ' serve check "),
+        ("zsh", "#compdef aureond\ncompadd -- serve check "),
+        (
+            "fish",
+            "complete -c aureond -n __fish_use_subcommand -a serve -d ",
+        ),
+    ] {
+        let output = run(&place, &["completions", shell]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output.stdout).starts_with(begins), "{shell}");
+    }
+    let output = run(&place, &["completions", "tcsh"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("write bash, zsh or fish"));
+}

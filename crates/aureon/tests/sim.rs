@@ -586,6 +586,31 @@ fn the_longest_idle_connection_goes_when_there_are_too_many() {
 }
 
 #[test]
+fn nobody_whose_request_has_come_goes_for_another() {
+    for seed in seeds(50) {
+        let mut simulation = Simulation::new(seed, Faults::default(), app(), FEW);
+        let world = simulation.world.clone();
+        let kept: Vec<usize> = (0..3).map(|_| world.connect()).collect();
+        pass(&mut simulation, 300);
+        // In one and the same turn, in an order of the seed's, which leaves one who is idle.
+        world.connect();
+        for client in &kept[..2] {
+            world.send(*client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+        pass(&mut simulation, 50);
+        let fates = kept.iter().map(|client| closed(&simulation, *client));
+        assert_eq!(
+            fates.collect::<Vec<_>>(),
+            [false, false, true],
+            "seed {seed}"
+        );
+        for client in &kept[..2] {
+            assert!(received(&simulation, *client).starts_with("HTTP/1.1 200 OK\r\n"));
+        }
+    }
+}
+
+#[test]
 fn idle_connections_however_many_lock_nobody_out() {
     let (mut simulation, _) = calm(FEW);
     for _ in 0..50 {

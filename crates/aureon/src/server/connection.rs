@@ -10,6 +10,7 @@ use crate::app::{
     Fault, FileRange, LaterSlot, Match, Part, Peer, PipeReader, PipeWriter, RequestOwned,
 };
 use crate::http::{Delimiter, Session, Status};
+use crate::limits::Limits;
 use crate::metrics::State;
 use crate::sys::SocketId;
 use std::sync::Arc;
@@ -117,6 +118,18 @@ impl Connection {
         if let Some(Tail::Stream(reader)) = self.exchange.as_ref().map(|exchange| &exchange.tail) {
             reader.ask_to_end();
         }
+    }
+
+    /// The next deadline of a body that comes fast enough, `None` when it does not.
+    pub(super) fn rate_deadline(&self, limits: &Limits, now_ms: u64) -> Option<u64> {
+        let elapsed_ms = now_ms.saturating_sub(self.since_ms);
+        let counted_ms = elapsed_ms
+            .saturating_sub(u64::from(limits.body_timeout_ms))
+            .max(1_000);
+        let needed = counted_ms * u64::from(limits.body_rate_min) / 1_000;
+        // An upload that our own handler holds up is not the peer's fault.
+        let held = self.phase == Phase::Upload && self.paused;
+        (self.phase_bytes >= needed || held).then_some(now_ms + 1_000)
     }
 
     /// The key by which other threads name this connection.

@@ -49,6 +49,8 @@ pub(crate) struct Worker<D: Driver> {
     /// Accepting is paused: at this time it is tried again.
     accept_retry_ms: Option<u64>,
     accept_full: bool,
+    /// There is no room for another one: some is made at the end of the turn.
+    crowded: bool,
     /// When descriptors or memory were short last.
     accept_failed_ms: Option<u64>,
     /// Accepting was paused from outside.
@@ -82,6 +84,7 @@ impl<D: Driver> Worker<D> {
             workers,
             accept_retry_ms: None,
             accept_full: false,
+            crowded: false,
             accept_failed_ms: None,
             accept_held: false,
             drain: None,
@@ -214,13 +217,10 @@ impl<D: Driver> Worker<D> {
         if let Some(error) = &shortage {
             self.tell_trouble(error);
         }
-        if !full && shortage.is_none() {
-            return;
-        }
-        self.desk.block.hit(Limit::ConnectionsMax);
-        if !self.make_room() {
-            self.accept_full = full;
-            self.pause_accept();
+        if full || shortage.is_some() {
+            self.desk.block.hit(Limit::ConnectionsMax);
+            self.crowded = true;
+            self.desk.driver.accept_pause();
         }
     }
 
@@ -228,26 +228,31 @@ impl<D: Driver> Worker<D> {
     fn make_room(&mut self) -> bool {
         let limits = self.desk.shared.limits;
         let chosen = room::choose(&self.connections, &limits, self.desk.now_ms);
-        for (at, id) in chosen.iter().enumerate() {
-            let Some(connection) = self.connections.get(*id) else {
+        let mut made = false;
+        for id in chosen {
+            let Some(connection) = self.connections.get(id) else {
                 continue;
             };
-            if let (0, Some(observer)) = (at, &self.desk.shared.observer) {
+            let idle = connection.state() == State::Idle;
+            if idle && self.desk.driver.has_input(id) {
+                // Its request has come since this turn began.
+                continue;
+            }
+            if let (false, Some(observer)) = (made, &self.desk.shared.observer) {
                 observer.on_limit(self.desk.worker, connection.peer, Limit::ConnectionsMax);
             }
-            // What an idle one may still send is not worth a reset; what others have not taken
-            // is worth the kernel's memory.
-            let reset = connection.state() != State::Idle;
-            self.close(*id, Ending::CutOff, reset);
+            // What others have not taken is worth the kernel's memory.
+            self.close(id, Ending::CutOff, !idle);
+            made = true;
         }
-        !chosen.is_empty()
+        made
     }
 
     /// No descriptor or no memory: nothing is accepted for a moment, what is open is served.
     fn on_accept_failed(&mut self, error: &io::Error, shed: u32) {
         self.desk.block.shed.add(u64::from(shed));
         self.tell_trouble(error);
-        self.make_room();
+        self.crowded = true;
         self.pause_accept();
     }
 
@@ -267,11 +272,22 @@ impl<D: Driver> Worker<D> {
         self.accept_retry_ms = Some(self.desk.now_ms + ACCEPT_RETRY_MS);
     }
 
+    /// At the end of a turn: who asked for something in it is not idle.
     fn accept_again(&mut self) {
         let retry = self
             .accept_retry_ms
             .is_some_and(|at| at <= self.desk.now_ms);
         let max = self.connections_max();
+        if std::mem::take(&mut self.crowded) {
+            let made = self.make_room();
+            if self.accept_retry_ms.is_some() {
+                return;
+            }
+            self.accept_full = made || self.connections.len() >= max;
+            if !made {
+                return self.pause_accept();
+            }
+        }
         if retry && self.accept_full && self.connections.len() >= max && !self.make_room() {
             // Somebody may have kept it waiting for long enough by then.
             return self.pause_accept();
@@ -503,7 +519,7 @@ impl<D: Driver> Worker<D> {
                 self.desk.refuse(connection, Error::HeadTimeout);
             }
             Phase::Body | Phase::Upload | Phase::Discard => {
-                if let Some(next_ms) = rate_deadline(connection, &self.desk) {
+                if let Some(next_ms) = connection.rate_deadline(&self.desk.shared.limits, now_ms) {
                     connection.deadline_ms = next_ms;
                     return self.wheel.set(id.0, next_ms);
                 }
@@ -774,17 +790,4 @@ fn discard<D: Driver>(desk: &mut Desk<D>, connection: &mut Connection, data: &[u
     }
     desk.settle(connection);
     at
-}
-
-/// The next deadline of a body that comes fast enough, `None` when it does not.
-fn rate_deadline<D: Driver>(connection: &Connection, desk: &Desk<D>) -> Option<u64> {
-    let limits = &desk.shared.limits;
-    let elapsed_ms = desk.now_ms.saturating_sub(connection.since_ms);
-    let counted_ms = elapsed_ms
-        .saturating_sub(u64::from(limits.body_timeout_ms))
-        .max(1_000);
-    let needed = counted_ms * u64::from(limits.body_rate_min) / 1_000;
-    // An upload that our own handler holds up is not the peer's fault.
-    let held = connection.phase == Phase::Upload && connection.paused;
-    (connection.phase_bytes >= needed || held).then_some(desk.now_ms + 1_000)
 }

@@ -557,6 +557,10 @@ impl Driver for Kqueue {
             .then(|| io::Error::from_raw_os_error(libc::EMFILE))
     }
 
+    fn has_input(&self, id: SocketId) -> bool {
+        self.fd(id).is_some_and(socket::has_input)
+    }
+
     fn close_listeners(&mut self) {
         self.accept_pause();
         self.listeners.clear();

@@ -209,6 +209,9 @@ pub trait Driver {
         None
     }
 
+    /// Whether bytes have come for a socket that have not been received.
+    fn has_input(&self, id: SocketId) -> bool;
+
     /// Closes the listeners for good.
     fn close_listeners(&mut self);
 

@@ -491,6 +491,12 @@ impl Driver for Sim {
         short.then(|| io::Error::other("few descriptors left"))
     }
 
+    fn has_input(&self, id: SocketId) -> bool {
+        let mut state = self.world.0.borrow_mut();
+        let client = state.socket_mut(id).map(|socket| socket.client);
+        client.is_some_and(|client| !state.clients[client].to_server.is_empty())
+    }
+
     fn shutdown_send(&mut self, id: SocketId) {
         let mut state = self.world.0.borrow_mut();
         if let Some(client) = state.socket_mut(id).map(|socket| socket.client) {

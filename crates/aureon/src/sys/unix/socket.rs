@@ -427,6 +427,14 @@ fn sendfile_bsd(
     (result, sent)
 }
 
+/// Whether there is something to receive.
+pub fn has_input(fd: RawFd) -> bool {
+    let mut byte = 0u8;
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: one byte into a local of one byte.
+    unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, flags) > 0 }
+}
+
 /// Says that nothing more will be sent. A connection that is gone already is no error for us.
 pub fn shutdown_send(fd: RawFd) {
     // SAFETY: no pointers. The result says only that the peer was faster.

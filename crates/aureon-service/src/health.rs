@@ -9,9 +9,9 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use aureon::sys::thread;
 use aureon::{Method, Request, Response, Router, Status};
 
 use crate::json::Object;
@@ -276,9 +276,11 @@ impl Check {
         if last.running.is_none() {
             last.running = Some(Instant::now());
             let check = Arc::clone(self);
-            let builder = thread::Builder::new().name("check".to_owned());
-            let started = builder.stack_size(STACK_BYTES).spawn(move || check.work());
-            if let Err(error) = started {
+            let body = move || {
+                check.work();
+                Ok(())
+            };
+            if let Err(error) = thread::start("check", STACK_BYTES, Box::new(body)) {
                 last.running = None;
                 let reason = ["no thread to run it: ", &error.to_string()].concat();
                 return (Duration::ZERO, Err(reason));
@@ -382,7 +384,7 @@ mod tests {
         let probes: Vec<_> = (0..20)
             .map(|_| {
                 let client = Arc::clone(&client);
-                thread::spawn(move || status(&client, READY_PATH))
+                std::thread::spawn(move || status(&client, READY_PATH))
             })
             .collect();
         for probe in probes {

@@ -5,11 +5,11 @@
 //! process, and nothing here needs a lock.
 
 use std::io;
-use std::thread;
 use std::time::Instant;
 
 use aureon::server::Running;
 use aureon::sys::signal::{Signal, Signals};
+use aureon::sys::thread;
 
 use crate::life::{Life, Stop};
 use crate::queue::{Receiver, Sender, queue};
@@ -157,11 +157,11 @@ impl Supervisor {
 
 /// Starts a thread that only waits and passes on.
 pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
-    let spawned = thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(STACK_BYTES)
-        .spawn(body);
-    spawned
+    let body = || {
+        body();
+        Ok(())
+    };
+    thread::start(name, STACK_BYTES, Box::new(body))
         .map(drop)
         .map_err(|error| failed("cannot start a thread", &error))
 }

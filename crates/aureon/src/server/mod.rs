@@ -36,7 +36,7 @@ pub mod sim;
 use crate::app::App;
 use crate::limits::Limits;
 use crate::metrics::{Metrics, Snapshot};
-use crate::sys::{Driver, SystemDriver, SystemWaker};
+use crate::sys::{Driver, SystemDriver, SystemWaker, thread};
 use exchange::Shared;
 use listen::Listeners;
 use orders::Orders;
@@ -44,7 +44,7 @@ use peers::Peers;
 use pool::Pool;
 use std::io;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use worker::Worker;
 
 /// Bytes of stack of a worker thread. 1 MiB of address space: handlers run on it.
@@ -254,10 +254,8 @@ impl Server {
                 fall.stand();
                 Ok(())
             };
-            let builder = Builder::new()
-                .name(format!("aureon-{index}"))
-                .stack_size(STACK_BYTES);
-            match builder.spawn(body) {
+            let name = format!("aureon-{index}");
+            match thread::start(&name, STACK_BYTES, Box::new(body)) {
                 Ok(thread) => running.threads.push(thread),
                 Err(error) => {
                     running.stopper.halt();

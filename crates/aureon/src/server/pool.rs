@@ -6,6 +6,7 @@
 //! what is not is caught here.
 
 use crate::metrics::Pool as Snapshot;
+use crate::sys::thread;
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -72,11 +73,11 @@ impl Pool {
         if waits && state.threads < self.shared.threads_max {
             state.threads += 1;
             let shared = Arc::clone(&self.shared);
-            let builder = std::thread::Builder::new().name("aureon-pool".into());
-            let started = builder
-                .stack_size(STACK_BYTES)
-                .spawn(move || shared.work_on());
-            if started.is_err() {
+            let body = move || {
+                shared.work_on();
+                Ok(())
+            };
+            if thread::start("aureon-pool", STACK_BYTES, Box::new(body)).is_err() {
                 // No thread to be had: with others alive the job may wait for one of them.
                 state.threads -= 1;
                 if state.threads == 0 {

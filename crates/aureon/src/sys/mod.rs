@@ -55,6 +55,7 @@ mod kqueue;
 pub mod sandbox;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+pub mod thread;
 #[cfg(unix)]
 mod unix;
 mod words;

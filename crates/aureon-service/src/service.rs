@@ -109,7 +109,7 @@ impl Service {
 
     /// Serves until a signal says stop. `Ok` after a drain that ended by itself.
     pub fn run(self) -> Result<(), Failure> {
-        let config = self.loaded.config.clone();
+        let config = &self.loaded.config;
         let lasting = Lasting {
             health: self.health,
             started: Instant::now(),
@@ -118,8 +118,8 @@ impl Service {
             return Err(Failure::new(*exit, problem.to_string()));
         }
         let own = !self.router.is_empty() || lasting.health.has_checks();
-        let confined = sandbox::rules(&config, own);
-        let app = build_app(self.router.clone(), &config, &lasting)?;
+        let confined = sandbox::rules(config, own);
+        let app = build_app(self.router.clone(), config, &lasting)?;
         let workers = match config.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
@@ -134,7 +134,7 @@ impl Service {
         }
         // Before any worker exists, so that a signal in between is not lost.
         let supervisor = Supervisor::new()?;
-        let logging = Logging::start(&config, workers)?;
+        let logging = Logging::start(config, workers)?;
         let asked = !self.loaded.admin.is_empty();
         let exchanges = asked.then(|| Arc::new(Exchanges::new(workers)));
         let observer = LogObserver::new(logging.clone(), exchanges.clone());

@@ -80,10 +80,15 @@ impl Response {
 
     /// 200 with any content type.
     pub fn bytes(content_type: &'static str, body: impl Into<Body>) -> Response {
+        Response::typed(content_type, body.into())
+    }
+
+    fn typed(content_type: &'static str, body: Body) -> Response {
         match content_type_line(content_type) {
-            Some(line) => Response::prepared(Status::OK, line, body.into()),
-            None => Response::prepared(Status::OK, b"", body.into())
-                .with_field("Content-Type", content_type),
+            Some(line) => Response::prepared(Status::OK, line, body),
+            None => {
+                Response::prepared(Status::OK, b"", body).with_field("Content-Type", content_type)
+            }
         }
     }
 
@@ -151,14 +156,22 @@ impl Response {
 
     /// Like [`Response::with_field`], in place.
     pub fn set_field(&mut self, name: &str, value: impl AsRef<[u8]>) {
-        let outcome = self.fields.set(name, value.as_ref());
+        self.set_bytes(name, value.as_ref());
+    }
+
+    fn set_bytes(&mut self, name: &str, value: &[u8]) {
+        let outcome = self.fields.set(name, value);
         self.note_refused(name, outcome);
     }
 
     /// Adds a field line and keeps those that are there, as `Set-Cookie` needs. Refuses what
     /// [`Response::with_field`] refuses.
     pub fn append_field(&mut self, name: &str, value: impl AsRef<[u8]>) {
-        let outcome = self.fields.append(name, value.as_ref());
+        self.append_bytes(name, value.as_ref());
+    }
+
+    fn append_bytes(&mut self, name: &str, value: &[u8]) {
+        let outcome = self.fields.append(name, value);
         self.note_refused(name, outcome);
     }
 

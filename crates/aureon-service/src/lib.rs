@@ -69,6 +69,7 @@ pub mod stamp;
 pub mod status;
 pub mod supervisor;
 pub mod systemd;
+mod unpack;
 pub mod upgrade;
 pub mod value;
 pub mod watchdog;

@@ -71,7 +71,7 @@ fn with_own_routes(
         router.nest("/api", inner);
     }
     let files = match &config.root {
-        None => Files::embedded(site::ASSETS),
+        None => Files::embedded(site::assets()),
         Some(root) => open_root(root)?,
     };
     let files = files.listing(config.listing);

@@ -26,11 +26,10 @@ pub(crate) fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
             return Some(text);
         }
         let length = take_count(&mut rest, counts & COUNT_MAX)? + COPY_BYTES_MIN;
-        let mut from = text.len().checked_sub(take_number(&mut rest)?)?;
+        let from = text.len().checked_sub(take_number(&mut rest)?)?;
         // Byte by byte: a copy may begin in what it copies.
-        for _ in 0..length {
-            text.push(*text.get(from)?);
-            from += 1;
+        for at in from..from + length {
+            text.push(*text.get(at)?);
         }
     }
 }

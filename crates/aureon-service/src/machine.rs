@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
-use aureon::limits::FILE_CACHE_DESCRIPTORS_MAX;
+use aureon::limits::{DESCRIPTORS_KEPT, FILE_CACHE_DESCRIPTORS_MAX};
+use aureon::sys::descriptors;
 use aureon::sys::process::{self, Access};
 
 use crate::config::Loaded;
@@ -16,8 +17,8 @@ use crate::settings;
 use crate::value::show_digits;
 
 /// Descriptors beside those of connections and of each worker: standard input and outputs, the
-/// log, the root, what is opened for a moment, and the admin listener's 64 connections.
-const DESCRIPTORS_BESIDE: u64 = 16 + 64 + FILE_CACHE_DESCRIPTORS_MAX as u64;
+/// log, the root, and files that are kept open. For the rest there is `DESCRIPTORS_KEPT`.
+const DESCRIPTORS_BESIDE: u64 = 16 + FILE_CACHE_DESCRIPTORS_MAX as u64;
 
 /// Descriptors of a worker beside its listeners: epoll, its waker and one in reserve.
 const DESCRIPTORS_OF_WORKER: u64 = 3;
@@ -25,8 +26,8 @@ const DESCRIPTORS_OF_WORKER: u64 = 3;
 /// What a process may have here.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
-    /// Files that this process may open, and to how many it may raise that itself.
-    pub descriptors: Option<(u64, u64)>,
+    /// Files that this process may open: the hard limit, to which it raises the soft one.
+    pub descriptors: u64,
     /// Longest queue of connections that the kernel keeps for a listener.
     pub backlog: Option<u64>,
     /// Processors that this process may use.
@@ -39,7 +40,7 @@ impl Machine {
         let backlog = fs::read_to_string("/proc/sys/net/core/somaxconn");
         let processors = thread::available_parallelism().map_or(1, usize::from);
         Machine {
-            descriptors: process::descriptors_max().ok(),
+            descriptors: descriptors::hard_max(),
             backlog: backlog.ok().and_then(|text| text.trim().parse().ok()),
             processors: processors as u64,
         }
@@ -64,30 +65,28 @@ impl Machine {
         let connections = loaded.config.limits.connections_max as u64;
         let listeners = loaded.addresses.len() as u64;
         let beside = DESCRIPTORS_BESIDE + workers * (DESCRIPTORS_OF_WORKER + listeners);
-        let wanted = connections + beside;
-        let (soft, hard) = self.descriptors.filter(|(soft, _)| *soft < wanted)?;
+        let most = self.descriptors;
+        // As the engine reckons, which begins to make room before the last one is gone.
+        let short_from = most - (most / 4).min(DESCRIPTORS_KEPT);
+        let fit = short_from.saturating_sub(beside);
+        if fit >= connections {
+            return None;
+        }
+        let wanted = show_digits(connections + beside + DESCRIPTORS_KEPT);
         let what = [
             "`connections_max` is ",
             &show_digits(connections),
             ", but this process may open ",
-            &show_digits(soft),
-            " files, and aureond leaves that as it is: from about ",
-            &show_digits(soft.saturating_sub(beside)),
-            " connections on, new ones are reset",
+            &show_digits(most),
+            " files: from about ",
+            &show_digits(fit),
+            " connections on, who waits longest is closed for each new one",
         ];
-        let wanted_shown = show_digits(wanted);
-        let hard_shown = show_digits(hard);
         let fix = [
-            if hard < wanted {
-                "have root raise the hard limit (now "
-            } else {
-                "type ulimit -n "
-            },
-            if hard < wanted { &hard_shown } else { "" },
-            if hard < wanted { ") to " } else { "" },
-            &wanted_shown,
-            " before the start, or LimitNOFILE=",
-            &wanted_shown,
+            "have root raise the hard limit to ",
+            &wanted,
+            " before the start, or write LimitNOFILE=",
+            &wanted,
             " in the unit",
         ];
         let place = place_of(loaded, "connections_max");
@@ -157,7 +156,7 @@ mod tests {
     use crate::config::{Inputs, load};
 
     const ROOMY: Machine = Machine {
-        descriptors: Some((1 << 20, 1 << 20)),
+        descriptors: 1 << 20,
         backlog: Some(65_535),
         processors: 1_024,
     };
@@ -176,7 +175,7 @@ mod tests {
     fn a_machine_with_room_for_all_gets_no_warning() {
         check("", ROOMY, &[]);
         let silent = Machine {
-            descriptors: None,
+            descriptors: u64::MAX,
             backlog: None,
             ..ROOMY
         };
@@ -185,32 +184,28 @@ mod tests {
 
     #[test]
     fn too_few_descriptors_are_told_with_what_to_type() {
-        // 1 worker with 3 and a listener, 144 beside: 148 and 1,000 connections.
+        // 1 worker with 3 and a listener, 80 beside, 256 kept: 340 and 1,000 connections.
         let file = "workers = 1\nlisten = [\"0.0.0.0\"]\nconnections_max = 1000\n";
-        let with = |soft, hard| Machine {
-            descriptors: Some((soft, hard)),
+        let with = |descriptors| Machine {
+            descriptors,
             ..ROOMY
         };
-        check(file, with(1_148, 1_148), &[]);
-        check(
-            file,
-            with(1_147, 4_096),
-            &[
-                "a.toml:3:19: `connections_max` is 1000, but this process may open 1147 files, and \
-               aureond leaves that as it is: from about 999 connections on, new ones are reset; \
-               type ulimit -n 1148 before the start, or LimitNOFILE=1148 in the unit",
-            ],
-        );
-        check(
-            file,
-            with(100, 1_000),
-            &[
-                "a.toml:3:19: `connections_max` is 1000, but this process may open 100 files, and \
-               aureond leaves that as it is: from about 0 connections on, new ones are reset; \
-               have root raise the hard limit (now 1000) to 1148 before the start, or \
-               LimitNOFILE=1148 in the unit",
-            ],
-        );
+        check(file, with(1_340), &[]);
+        let told = |most, fit| {
+            [
+                "a.toml:3:19: `connections_max` is 1000, but this process may open ",
+                most,
+                " files: from about ",
+                fit,
+                " connections on, who waits longest is closed for each new one; have root raise \
+                 the hard limit to 1340 before the start, or write LimitNOFILE=1340 in the unit",
+            ]
+            .concat()
+        };
+        check(file, with(1_339), &[&told("1339", "999")]);
+        // Of few a quarter is kept.
+        check(file, with(400), &[&told("400", "216")]);
+        check(file, with(10), &[&told("10", "0")]);
     }
 
     #[test]

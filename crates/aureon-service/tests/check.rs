@@ -149,8 +149,8 @@ fn a_warning_is_told_and_keeps_nobody_from_serving() {
         .filter_map(|line| line.strip_prefix("warning: "))
         .collect();
     let expected = "aureon.toml:1:19: `connections_max` is 4096, but this process may open 300 \
-                    files, and aureond leaves that as it is: from about 0 connections on, new ones \
-                    are reset; have root raise the hard limit (now 300) to ";
+                    files: from about 0 connections on, who waits longest is closed for each new \
+                    one; have root raise the hard limit to ";
     assert!(warnings[0].starts_with(expected), "{out}");
     assert!(warnings[0].ends_with(" in the unit"), "{out}");
     let more = "aureon.toml:2:11: there are more `workers` than the processors";

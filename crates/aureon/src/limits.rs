@@ -235,6 +235,22 @@ pub const SEND_SLICE_BYTES: usize = 256 * 1024;
 /// Connections accepted in one turn, so that a flood cannot hold up the rest. 64.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
+/// Connections that one worker has asked Windows for on each of its listeners (`AcceptEx`). 8:
+/// what comes faster waits in the backlog for the length of a turn.
+pub const ACCEPTS_POSTED: usize = 8;
+
+/// Bytes of one connection that Windows holds for a peer who takes them slowly (`WSASend`).
+/// 64 KiB; the rest stays with the connection, whose deadlines watch it.
+pub const SEND_HELD_BYTES: usize = 64 * 1024;
+
+/// Milliseconds that such bytes may still take after their connection was closed. 10 s; Linux
+/// goes on by itself, for longer.
+pub const CLOSE_FLUSH_MS: u64 = 10_000;
+
+/// Console events of Windows that nobody has waited for yet. 16: a person types them; a second
+/// Ctrl-C means something, a seventeenth does not.
+pub const SIGNALS_WAITING_MAX: usize = 16;
+
 /// Events taken from the kernel in one turn. 256.
 pub const EVENTS_PER_TURN: usize = 256;
 

@@ -1,6 +1,9 @@
 //! A server whose listeners another one takes over while clients come and go: none is refused,
 //! reset or left without its answer, whatever either side's number of workers.
 
+#![cfg(unix)]
+// Windows hands no socket to another process with its queue: docs/PLATFORMS.md.
+
 // Helpers of tests may fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

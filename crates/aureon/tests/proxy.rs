@@ -13,6 +13,7 @@ use aureon::sys::socket::connect_from_loopback;
 use aureon::{Address, App, Limits, Observer, Request, Router, Server};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -227,17 +228,19 @@ fn a_program_of_this_machine_is_seen_to_be_one_by_its_loopback_address() {
 
 #[test]
 fn only_listeners_that_ask_for_it_expect_a_header() {
-    let path = std::env::temp_dir().join(format!("aureon-proxy-{}.sock", std::process::id()));
-    let unix = format!("unix:{}", path.display());
     let server = Server::new(app(&["loopback"])).workers(3);
     let server = server.listen("127.0.0.1:0").unwrap();
     let plain = server.addresses();
-    let server = server.listen("127.0.0.1:0").unwrap().listen(&unix).unwrap();
+    let server = server.listen("127.0.0.1:0").unwrap();
+    #[cfg(unix)]
+    let path = std::env::temp_dir().join(format!("aureon-proxy-{}.sock", std::process::id()));
+    #[cfg(unix)]
+    let server = server.listen(&format!("unix:{}", path.display())).unwrap();
     let running = server
         .expect_proxy(|address| !plain.contains(address))
         .start()
         .unwrap();
-    let [Address::Ip(plain), Address::Ip(proxied), _] = running.addresses() else {
+    let [Address::Ip(plain), Address::Ip(proxied), ..] = running.addresses() else {
         panic!("{:?}", running.addresses());
     };
     let closing = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -263,9 +266,13 @@ fn only_listeners_that_ask_for_it_expect_a_header() {
         assert_eq!(read(tcp(proxied), closing), "");
     }
     let local = [&LOCAL_PROXY_HEADER[..], closing].concat();
-    let unix = || UnixStream::connect(&path).unwrap();
-    assert!(read(unix(), &local).contains("nobody of Unix"));
-    assert_eq!(read(unix(), &with_header), "", "unix is not trusted");
+    assert!(read(tcp(proxied), &local).contains("client 127.0.0.1 of"));
+    #[cfg(unix)]
+    {
+        let unix = || UnixStream::connect(&path).unwrap();
+        assert!(read(unix(), &local).contains("nobody of Unix"));
+        assert_eq!(read(unix(), &with_header), "", "unix is not trusted");
+    }
     running.stopper().drain();
     running.join().unwrap();
 }

@@ -147,7 +147,11 @@ fn what_is_under_way_ends_with_the_application_it_began_with_and_then_lets_it_go
     let mut left = Vec::new();
     large.shutdown(std::net::Shutdown::Write).unwrap();
     large.read_to_end(&mut left).unwrap();
-    assert!(left.ends_with(b"firstfirst") && left.len() > 10_000_000);
+    assert!(
+        left.ends_with(b"firstfirst") && left.len() > 10_000_000,
+        "{} bytes",
+        left.len()
+    );
     body.write_all(b"456").unwrap();
     let content = read_content(&mut body);
     assert_eq!(ask(&mut body, GET), "second");

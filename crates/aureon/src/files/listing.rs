@@ -198,7 +198,9 @@ mod tests {
         ] {
             assert!(!page.contains(raw), "{raw}");
         }
-        assert!(page.contains("href=\"./javascript%3Aalert%281%29\""));
+        // Windows has no such name: it would be a stream of a file.
+        let link = "href=\"./javascript%3Aalert%281%29\"";
+        assert_eq!(page.contains(link), !crate::sys::WINDOWS_NAMES);
         assert!(page.contains("href=\"./a%20b%2520\""));
     }
 

@@ -37,11 +37,11 @@
 //!
 //! | | epoll | io_uring | IOCP | kqueue |
 //! | --- | --- | --- | --- | --- |
-//! | accept | `accept4` on readiness | multishot accept | `AcceptEx`, one posted each | `accept` on `EVFILT_READ` |
+//! | accept | `accept4` on readiness | multishot accept | `AcceptEx`, some posted by each worker | `accept` on `EVFILT_READ` |
 //! | armed receive | edge-triggered, `recv` at once | multishot receive into a provided-buffer ring | `WSARecv` of no bytes, then `recv`; posted again unless paused | `EV_CLEAR`, `recv` at once |
 //! | lent chunk | one buffer a driver | the ring's buffer, given back on recycle | one buffer a driver | one buffer a driver |
-//! | send | `send` at once, `EPOLLOUT` for the rest | takes the vector whole and swaps in an empty one; `Sendable` is not needed | as io_uring | as epoll, `EVFILT_WRITE` |
-//! | send a file | `sendfile` in slices | linked splices | `TransmitFile` | `sendfile` |
+//! | send | `send` at once, `EPOLLOUT` for the rest | takes the vector whole and swaps in an empty one; `Sendable` is not needed | `send` at once, `WSASend` of a piece that the driver keeps for the rest | as epoll, `EVFILT_WRITE` |
+//! | send a file | `sendfile` in slices | linked splices | `TransmitFile` in slices | `sendfile` in slices |
 //! | pause | a flag; the edge is remembered | cancel the receive | do not post again | a flag |
 //! | wake | `eventfd` | an `eventfd` read | `PostQueuedCompletionStatus` | `EVFILT_USER` |
 //! | turn | `epoll_wait` | `submit_and_wait` with a time-out | `GetQueuedCompletionStatusEx` | `kevent` |
@@ -58,6 +58,8 @@ pub mod sim;
 pub mod thread;
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
 mod words;
 
 #[cfg(target_os = "linux")]
@@ -66,6 +68,11 @@ pub use epoll::{Epoll as SystemDriver, EventFd as SystemWaker};
 pub use kqueue::{Kqueue as SystemDriver, Trigger as SystemWaker};
 #[cfg(unix)]
 pub use unix::{descriptors, dir, notify, process, signal, socket};
+#[cfg(windows)]
+pub use windows::{
+    Iocp as SystemDriver, PortWaker as SystemWaker, descriptors, dir, notify, process, signal,
+    socket,
+};
 
 use std::fs::File;
 use std::io;

@@ -14,10 +14,13 @@ mod fallbacks;
 mod finding;
 mod ranges;
 mod refusing;
+#[cfg(windows)]
+mod windows;
 
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::{FileExt, symlink};
+use std::io::{Read, Seek, SeekFrom, Write};
+#[cfg(unix)]
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -129,7 +132,9 @@ impl Answer {
 fn read(body: &Body) -> Vec<u8> {
     let stretch = |range: &aureon::app::FileRange| {
         let mut bytes = vec![0; range.len as usize];
-        range.file.read_exact_at(&mut bytes, range.start).unwrap();
+        let mut file = &*range.file;
+        file.seek(SeekFrom::Start(range.start)).unwrap();
+        file.read_exact(&mut bytes).unwrap();
         bytes
     };
     match body {

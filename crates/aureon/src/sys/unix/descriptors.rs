@@ -22,7 +22,18 @@ fn limit() -> io::Result<libc::rlimit> {
 
 /// Descriptors that may be open, `u64::MAX` when nobody knows.
 pub fn max() -> u64 {
-    limit().map_or(u64::MAX, |limit| limit.rlim_cur)
+    limit().map_or(u64::MAX, |limit| number(limit.rlim_cur))
+}
+
+/// Descriptors that may be open after [`raise`], likewise.
+pub fn hard_max() -> u64 {
+    limit().map_or(u64::MAX, |limit| number(limit.rlim_max))
+}
+
+/// FreeBSD counts with a sign.
+#[allow(clippy::useless_conversion)]
+fn number(limit: libc::rlim_t) -> u64 {
+    u64::try_from(limit).unwrap_or(u64::MAX)
 }
 
 /// The descriptor from which on few are left. The kernel gives the lowest that is free (open(2)),
@@ -54,6 +65,7 @@ mod tests {
     #[test]
     fn the_soft_limit_is_raised_to_the_hard_one() {
         raise().unwrap();
-        assert_eq!(max(), limit().unwrap().rlim_max);
+        assert_eq!(max(), hard_max());
+        assert!(max() > 8 && max() < u64::MAX, "{}", max());
     }
 }

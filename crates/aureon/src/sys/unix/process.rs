@@ -183,24 +183,6 @@ pub fn may(path: &Path, access: Access) -> io::Result<()> {
     }
 }
 
-/// How many files this process may open, and to how many it may raise that itself: the soft and
-/// the hard RLIMIT_NOFILE (getrlimit(2)).
-///
-/// # Errors
-///
-/// The system does not tell.
-pub fn descriptors_max() -> io::Result<(u64, u64)> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is a local that the kernel fills.
-    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } {
-        0 => Ok((limit.rlim_cur, limit.rlim_max)),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 fn check(code: libc::c_int) -> io::Result<()> {
     match code {
         0 => Ok(()),
@@ -292,8 +274,6 @@ mod tests {
         assert_eq!(kind("/proc/version", Access::Enter), denied);
         let missing = Err(io::ErrorKind::NotFound);
         assert_eq!(kind("/no/such/file", Access::Write), missing);
-        let (soft, hard) = descriptors_max().unwrap();
-        assert!(soft > 8 && soft <= hard, "{soft} of {hard}");
     }
 
     #[test]

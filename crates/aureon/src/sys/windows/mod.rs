@@ -1,0 +1,21 @@
+//! Windows: sockets by completions, files beneath a root, console events.
+//!
+//! `port` and `operation` hold what the rest stands on: a completion port, and operations whose
+//! memory is the kernel's until their completion has come out of one. `accepting` shares a
+//! listener among workers. What Windows has not (descriptors that a child inherits, a service
+//! manager's socket) says so by `Unsupported`.
+
+mod accepting;
+pub mod descriptors;
+pub mod dir;
+mod iocp;
+pub mod notify;
+mod operation;
+mod port;
+pub mod process;
+pub mod signal;
+mod slot;
+pub mod socket;
+
+pub use iocp::Iocp;
+pub use port::PortWaker;

@@ -255,11 +255,11 @@ impl Writer {
             if !bytes.is_empty() {
                 found = true;
                 self.write(&bytes);
-            }
-            let quiet = bytes.len() < LANE_BYTES_KEPT;
-            bytes.clear();
-            if quiet && bytes.capacity() > LANE_BYTES_KEPT {
-                bytes.shrink_to(LANE_BYTES_KEPT);
+                let quiet = bytes.len() < LANE_BYTES_KEPT;
+                bytes.clear();
+                if quiet && bytes.capacity() > LANE_BYTES_KEPT {
+                    bytes.shrink_to(LANE_BYTES_KEPT);
+                }
             }
             self.spare = bytes;
         }

@@ -85,12 +85,16 @@ impl Lane {
         }
     }
 
-    /// Exchanges what a slot holds for `empty`. For one thread, and not the one that puts.
+    /// Exchanges what a slot holds, if anything, for `empty`. For one thread, and not the one that
+    /// puts.
     pub fn take(&self, slot: usize, empty: &mut Vec<u8>) -> Taken {
         debug_assert!(empty.is_empty());
         match self.slots[slot % Lane::SLOTS].try_lock() {
             Some(mut slot) => {
-                mem::swap(&mut *slot, empty);
+                // A slot that is not in use needs no room.
+                if !slot.is_empty() {
+                    mem::swap(&mut *slot, empty);
+                }
                 Taken::All
             }
             None => Taken::Busy,

@@ -92,11 +92,22 @@ impl<'a> Request<'a> {
     /// A request from its parts, as the server and tests make it.
     #[inline]
     pub fn new(head: Head<'a>, body: &'a [u8], peer: Peer) -> Request<'a> {
+        Request::taken_at(0, head, body, peer)
+    }
+
+    /// The same, and when it was taken.
+    #[inline]
+    pub(crate) fn taken_at(
+        unix_us: u64,
+        head: Head<'a>,
+        body: &'a [u8],
+        peer: Peer,
+    ) -> Request<'a> {
         Request {
             head,
             body,
             peer,
-            unix_us: 0,
+            unix_us,
             bound: Cell::new(None),
             notes: Holder::Own(Notes::default()),
             trace: None,
@@ -115,13 +126,6 @@ impl<'a> Request<'a> {
     #[inline]
     pub fn trace(&self) -> Option<&'a Trace> {
         self.trace
-    }
-
-    /// The same request, and when it was taken.
-    #[inline]
-    pub(crate) fn taken_at(mut self, unix_us: u64) -> Request<'a> {
-        self.unix_us = unix_us;
-        self
     }
 
     /// When the server took the request, in microseconds since 1970: the clock of its loop, which

@@ -70,11 +70,11 @@ impl Response {
         Response::json_bytes(out)
     }
 
-    /// Drops the response, and keeps its content's buffer for another one.
-    #[inline]
-    pub(crate) fn recycle(self) {
-        if let Body::Bytes(bytes) = self.body {
-            give_buffer(bytes);
+    /// Keeps the buffer of content that was sent for another response.
+    #[inline(always)]
+    pub(crate) fn recycle(&mut self) {
+        if let Body::Bytes(bytes) = &mut self.body {
+            give_buffer(std::mem::take(bytes));
         }
     }
 

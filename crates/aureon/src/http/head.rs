@@ -4,7 +4,6 @@
 //! parser filled. What the session needs to know (framing, persistence, Host, Expect) was read
 //! on the way and costs nothing to ask. [`HeadOwned`] is the copy for answers that come later.
 
-use super::scan::name_bit;
 use super::{Framing, Method};
 
 /// The versions we speak (RFC 9112 §2.3).
@@ -75,8 +74,6 @@ pub(super) struct Facts {
     /// `Connection: keep-alive` was there.
     pub(super) keep_alive: bool,
     pub(super) expect_continue: bool,
-    /// The bits of the fields' names: what is not in it need not be looked for.
-    pub(super) names: u64,
 }
 
 impl Facts {
@@ -92,7 +89,6 @@ impl Facts {
         close: false,
         keep_alive: false,
         expect_continue: false,
-        names: 0,
     };
 }
 
@@ -207,18 +203,14 @@ impl<'a> Head<'a> {
             .and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// Every value of a field, in the order sent. One that is not there costs a few instructions.
+    /// Every value of a field, in the order sent.
     #[inline]
     pub fn field_all<'n>(
         &self,
         name: &'n str,
     ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a, 'n> {
         let bytes = self.bytes;
-        let spans = match self.facts.names & name_bit(name.as_bytes()) {
-            0 => &[],
-            _ => self.spans,
-        };
-        spans
+        self.spans
             .iter()
             .filter(move |span| {
                 usize::from(span.name.len) == name.len()

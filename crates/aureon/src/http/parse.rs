@@ -461,7 +461,6 @@ impl Parser {
         let value = span.value.of(window);
         // What stands between colon and CRLF, white space and all.
         let raw = &window[self.mark..self.cursor];
-        self.facts.names |= scan::name_bit(name);
         match name.len() {
             // No byte but a letter becomes one of these letters by its case bit.
             4 if word(name) | 0x2020_2020 == u32::from_le_bytes(*b"host") => {

@@ -65,7 +65,7 @@ pub const fn name_bit(name: &[u8]) -> u64 {
         return 1;
     };
     // Five bits of a letter are those that both cases share. The factors were searched for, so
-    // that few of forty names of requests and twenty of responses fall together.
+    // that few of sixty usual names fall together.
     let sum = name.len() as u32 + 5 * (*first as u32 & 31) + 17 * (*last as u32 & 31);
     1u64.wrapping_shl(sum)
 }
@@ -159,6 +159,19 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_class_ends_at_the_same_byte_wherever_it_is() {
+        for length in 0..12 {
+            for at in 0..length {
+                let mut bytes = vec![b'a'; length];
+                bytes[at] = b' ';
+                assert_eq!(token_len(&bytes), at);
+                assert_eq!(path_len(&bytes), at);
+            }
+            assert_eq!(name_len(&vec![b'a'; length]), length);
         }
     }
 

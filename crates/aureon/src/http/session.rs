@@ -360,6 +360,8 @@ impl Session {
     #[inline]
     fn delimit(&mut self, reply: &Reply<'_>) -> (Delimiter, Option<u64>) {
         match reply.length {
+            // Nearly every answer; none of the exceptions is a 200.
+            Some(length @ 1..) if reply.status == Status::OK => (Delimiter::Length, Some(length)),
             // RFC 9110 §8.6: neither length nor coding on 1xx and 204; a 304 would have to name
             // the length of the 200 it stands for, so it says nothing.
             _ if reply.status.has_no_content() => (Delimiter::Nothing, None),

@@ -65,14 +65,13 @@ pub fn write_length_and_end(out: &mut Vec<u8>, length: u64) {
     let mut at = NAME.len() + DIGITS;
     line[at..].copy_from_slice(END);
     let mut rest = length;
-    loop {
+    while rest >= 10 {
         at -= 1;
         line[at] = b'0' + (rest % 10) as u8;
         rest /= 10;
-        if rest == 0 {
-            break;
-        }
     }
+    at -= 1;
+    line[at] = b'0' + rest as u8;
     at -= NAME.len();
     line[at..at + NAME.len()].copy_from_slice(NAME);
     out.extend_from_slice(&line[at..]);

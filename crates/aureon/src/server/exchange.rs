@@ -239,9 +239,7 @@ impl<D: Driver> Desk<D> {
         if rest.is_empty() {
             connection.session.send_continue(&mut self.out);
         }
-        let request = Request::new(head, &[], connection.peer)
-            .taken_at(self.driver.unix_us())
-            .to_owned();
+        let request = self.request(connection, head, &[]).to_owned();
         if connection.began_us == 0 {
             connection.began_us = self.now_us;
         }
@@ -314,6 +312,11 @@ impl<D: Driver> Desk<D> {
         at
     }
 
+    #[inline(always)]
+    fn request<'a>(&self, connection: &Connection, head: Head<'a>, body: &'a [u8]) -> Request<'a> {
+        Request::taken_at(self.driver.unix_us(), head, body, connection.peer)
+    }
+
     /// Runs the handler, here or on the pool.
     #[inline]
     fn answer(
@@ -326,7 +329,7 @@ impl<D: Driver> Desk<D> {
         body: &[u8],
     ) {
         let shared = Rc::clone(&self.shared);
-        let request = Request::new(head, body, connection.peer).taken_at(self.driver.unix_us());
+        let request = self.request(connection, head, body);
         if work == Work::Inline {
             let response = shared.app.answer(matched, &request);
             self.respond(connection, key, &request, matched, response, self.now_us);
@@ -385,7 +388,7 @@ impl<D: Driver> Desk<D> {
         }
         let (mut writer, reader) = Pipe::with_usual_capacity();
         writer.bind(Arc::clone(&self.mailbox) as Arc<dyn Notify>, key);
-        let request = Request::new(head, &[], connection.peer).taken_at(self.driver.unix_us());
+        let request = self.request(connection, head, &[]);
         let (shared, mailbox) = (Arc::clone(&*self.shared), Arc::clone(&self.mailbox));
         let owned = Box::new(request.to_owned());
         let job_matched = matched.clone();
@@ -509,7 +512,7 @@ impl<D: Driver> Desk<D> {
         key: u64,
         request: &Request<'_>,
         matched: &Match,
-        response: Response,
+        mut response: Response,
         started_us: u64,
     ) {
         match response.body().as_bytes() {

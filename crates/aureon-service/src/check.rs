@@ -72,14 +72,16 @@ fn log_problem(loaded: &Loaded) -> Option<Problem> {
         return None;
     }
     let path = Path::new(&loaded.config.log_file);
-    let opened = match fs::OpenOptions::new().append(true).open(path) {
+    // Nothing is opened: a pipe would wait for its reader.
+    let allowed = match fs::metadata(path) {
         // It would be made, in a directory that has to be there.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             process::may(&directory_of(path), Access::Write)
         }
-        opened => opened.map(drop),
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        _ => process::may(path, Access::Write),
     };
-    let error = opened.err()?;
+    let error = allowed.err()?;
     let shown = absolute(path);
     let what = ["cannot write the log to ", &shown, ": ", &error.to_string()].concat();
     let fix = match error.kind() {

@@ -63,7 +63,7 @@ fn what_a_file_names_and_can_not_be_used_is_told_with_its_place() {
         &place,
         "log_file = \"logs\"\n",
         78,
-        "aureon.toml:1:12: cannot write the log to logs: Is a directory (os error 21); the user \
+        "aureon.toml:1:12: cannot write the log to logs: is a directory; the user \
            aureond runs as must be able to write there",
     );
     place.write("ranges.txt", "10.0.0.0/8\n<html>\n");

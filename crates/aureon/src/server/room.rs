@@ -12,11 +12,18 @@ use crate::sys::SocketId;
 /// Idle before busy, then by the time since which it keeps us waiting.
 type Rank = (bool, u64);
 
-/// The connections that are to go, longest waited for first; empty when all may stay. O(n), for
+/// At least so many that are to go, as far as there are any, longest waited for first. O(n), for
 /// many at once: each that is accepted when the server is full costs a look at 16 to 256 others.
-pub(super) fn choose(connections: &Connections, limits: &Limits, now_ms: u64) -> Vec<SocketId> {
+pub(super) fn choose(
+    connections: &Connections,
+    limits: &Limits,
+    now_ms: u64,
+    least: usize,
+) -> Vec<SocketId> {
     // Of few a few, so that nobody has to go who would be back at once.
-    let count = (connections.len() / ROOM_SHARE).clamp(1, ROOM_PER_TURN);
+    let count = (connections.len() / ROOM_SHARE)
+        .max(least)
+        .min(ROOM_PER_TURN);
     let mut chosen: Vec<(Rank, SocketId)> = Vec::with_capacity(count);
     for (id, connection) in connections.iter() {
         let Some(rank) = rank(connection, limits, now_ms) else {

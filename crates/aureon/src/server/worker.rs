@@ -49,8 +49,8 @@ pub(crate) struct Worker<D: Driver> {
     /// Accepting is paused: at this time it is tried again.
     accept_retry_ms: Option<u64>,
     accept_full: bool,
-    /// There is no room for another one: some is made at the end of the turn.
-    crowded: bool,
+    /// So many are to go at least: room is made at the end of the turn.
+    crowded: usize,
     /// When descriptors or memory were short last.
     accept_failed_ms: Option<u64>,
     /// Accepting was paused from outside.
@@ -84,7 +84,7 @@ impl<D: Driver> Worker<D> {
             workers,
             accept_retry_ms: None,
             accept_full: false,
-            crowded: false,
+            crowded: 0,
             accept_failed_ms: None,
             accept_held: false,
             drain: None,
@@ -214,20 +214,21 @@ impl<D: Driver> Worker<D> {
         self.wheel.set(id.0, connection.deadline_ms);
         let full = self.connections.len() >= self.connections_max();
         let shortage = self.desk.driver.shortage();
-        if let Some(error) = &shortage {
+        let excess = shortage.as_ref().map_or(0, |shortage| shortage.0);
+        if let Some((_, error)) = &shortage {
             self.tell_trouble(error);
         }
-        if full || shortage.is_some() {
+        if full || excess > 0 {
             self.desk.block.hit(Limit::ConnectionsMax);
-            self.crowded = true;
+            self.crowded = excess.max(1);
             self.desk.driver.accept_pause();
         }
     }
 
     /// Closes those that keep it waiting longest; false when nobody does.
-    fn make_room(&mut self) -> bool {
+    fn make_room(&mut self, least: usize) -> bool {
         let limits = self.desk.shared.limits;
-        let chosen = room::choose(&self.connections, &limits, self.desk.now_ms);
+        let chosen = room::choose(&self.connections, &limits, self.desk.now_ms, least);
         let mut made = false;
         for id in chosen {
             let Some(connection) = self.connections.get(id) else {
@@ -252,7 +253,7 @@ impl<D: Driver> Worker<D> {
     fn on_accept_failed(&mut self, error: &io::Error, shed: u32) {
         self.desk.block.shed.add(u64::from(shed));
         self.tell_trouble(error);
-        self.crowded = true;
+        self.crowded = 1;
         self.pause_accept();
     }
 
@@ -278,8 +279,9 @@ impl<D: Driver> Worker<D> {
             .accept_retry_ms
             .is_some_and(|at| at <= self.desk.now_ms);
         let max = self.connections_max();
-        if std::mem::take(&mut self.crowded) {
-            let made = self.make_room();
+        let crowded = std::mem::take(&mut self.crowded);
+        if crowded > 0 {
+            let made = self.make_room(crowded);
             if self.accept_retry_ms.is_some() {
                 return;
             }
@@ -288,7 +290,7 @@ impl<D: Driver> Worker<D> {
                 return self.pause_accept();
             }
         }
-        if retry && self.accept_full && self.connections.len() >= max && !self.make_room() {
+        if retry && self.accept_full && self.connections.len() >= max && !self.make_room(1) {
             // Somebody may have kept it waiting for long enough by then.
             return self.pause_accept();
         }

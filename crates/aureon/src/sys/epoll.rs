@@ -86,9 +86,10 @@ pub struct Epoll {
     /// A descriptor to give up when there is none left: see `shed`.
     reserve: Option<OwnedFd>,
     /// From this descriptor on they are short: the kernel gives the lowest that is free
-    /// (open(2)), so that its number says how many are taken.
+    /// (open(2)), so that all below it are taken.
     short_from: RawFd,
-    short: bool,
+    /// So many of them were taken when a connection was accepted last.
+    excess: usize,
     ready: VecDeque<Ready>,
     /// Ready work of this turn; what is added meanwhile waits for the next.
     ready_left: usize,
@@ -124,7 +125,7 @@ impl Epoll {
             accepts_left: 0,
             reserve: None,
             short_from: descriptors::short_from(),
-            short: false,
+            excess: 0,
             ready: VecDeque::new(),
             ready_left: 0,
             fresh: None,
@@ -193,7 +194,8 @@ impl Epoll {
         self.accepts_left -= 1;
         match socket::accept(fd) {
             Ok((fd, peer)) => {
-                self.short = fd.as_raw_fd() >= self.short_from;
+                let above = fd.as_raw_fd().saturating_sub(self.short_from);
+                self.excess = usize::try_from(above.saturating_add(1)).unwrap_or(0);
                 let id = self.insert(fd);
                 self.fresh = Some(Fresh {
                     id,
@@ -530,9 +532,8 @@ impl Driver for Epoll {
         }
     }
 
-    fn shortage(&self) -> Option<io::Error> {
-        self.short
-            .then(|| io::Error::from_raw_os_error(libc::EMFILE))
+    fn shortage(&self) -> Option<(usize, io::Error)> {
+        (self.excess > 0).then(|| (self.excess, io::Error::from_raw_os_error(libc::EMFILE)))
     }
 
     fn has_input(&self, id: SocketId) -> bool {

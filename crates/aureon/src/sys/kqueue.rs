@@ -85,9 +85,9 @@ pub struct Kqueue {
     accepts_left: usize,
     /// A descriptor to give up when there is none left: see `shed`.
     reserve: Option<OwnedFd>,
-    /// From this descriptor on they are short.
+    /// From this descriptor on they are short, and so many of them were taken last.
     short_from: RawFd,
-    short: bool,
+    excess: usize,
     ready: VecDeque<Ready>,
     /// Ready work of this turn; what is added meanwhile waits for the next.
     ready_left: usize,
@@ -158,7 +158,7 @@ impl Kqueue {
             accepts_left: 0,
             reserve: None,
             short_from: descriptors::short_from(),
-            short: false,
+            excess: 0,
             ready: VecDeque::new(),
             ready_left: 0,
             fresh: None,
@@ -221,7 +221,8 @@ impl Kqueue {
         self.accepts_left -= 1;
         match socket::accept(fd) {
             Ok((fd, peer)) => {
-                self.short = fd.as_raw_fd() >= self.short_from;
+                let above = fd.as_raw_fd().saturating_sub(self.short_from);
+                self.excess = usize::try_from(above.saturating_add(1)).unwrap_or(0);
                 let id = self.insert(fd);
                 self.fresh = Some(Fresh {
                     id,
@@ -552,9 +553,8 @@ impl Driver for Kqueue {
         }
     }
 
-    fn shortage(&self) -> Option<io::Error> {
-        self.short
-            .then(|| io::Error::from_raw_os_error(libc::EMFILE))
+    fn shortage(&self) -> Option<(usize, io::Error)> {
+        (self.excess > 0).then(|| (self.excess, io::Error::from_raw_os_error(libc::EMFILE)))
     }
 
     fn has_input(&self, id: SocketId) -> bool {

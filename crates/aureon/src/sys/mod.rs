@@ -211,9 +211,9 @@ pub trait Driver {
     /// Accepts again.
     fn accept_resume(&mut self);
 
-    /// Why the machine will soon be unable to give another descriptor, if that is so as of the
-    /// connection accepted last.
-    fn shortage(&self) -> Option<io::Error> {
+    /// How many descriptors more are taken than should be, if any are as of the connection accepted
+    /// last, and what will be the error when the rest is taken too.
+    fn shortage(&self) -> Option<(usize, io::Error)> {
         None
     }
 

@@ -486,9 +486,9 @@ impl Driver for Sim {
         Ok(())
     }
 
-    fn shortage(&self) -> Option<io::Error> {
+    fn shortage(&self) -> Option<(usize, io::Error)> {
         let short = self.world.0.borrow().short;
-        short.then(|| io::Error::other("few descriptors left"))
+        short.then(|| (1, io::Error::other("few descriptors left")))
     }
 
     fn has_input(&self, id: SocketId) -> bool {

@@ -296,7 +296,7 @@ pub(crate) fn attack(options: &Options) -> Result<(), Failure> {
     });
     attack.run(count as u64, rate, bytes, seconds)?;
     let counts = &attack.counts;
-    println!(
+    crate::hold::say(&format!(
         "{{\"opened\": {}, \"failed\": {}, \"ended\": {}, \"open_max\": {}, \"sent_bytes\": {}, \
          \"received_bytes\": {}}}",
         counts.opened,
@@ -305,8 +305,7 @@ pub(crate) fn attack(options: &Options) -> Result<(), Failure> {
         counts.open_max,
         counts.sent_bytes,
         counts.received_bytes
-    );
-    Ok(())
+    ))
 }
 
 impl Attack {

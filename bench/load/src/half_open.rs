@@ -60,8 +60,7 @@ pub(crate) fn half_open(options: &Options) -> Result<(), Failure> {
             break;
         }
     }
-    println!("{{\"opened\": {sent}}}");
-    Ok(())
+    crate::hold::say(&format!("{{\"opened\": {sent}}}"))
 }
 
 /// An IPv4 header (the kernel fills in its checksum: raw(7)) and a TCP header with SYN set.

@@ -37,9 +37,9 @@ sites { read_sites(); next }
 holding && !inside { held[++holding] = $0; next }
 !inside { print; next }
 /^\t\.cfi_/ { read_frame(); next }
-{ text[++lines] = $0 }
+{ text[++lines] = $0; whole[lines] = framed && now == saved }
 # What was moved out of functions because it repeats holds no call, or the link stops at it.
-/^\tcall/ && !/ ?OUTLINED_FUNCTION_[0-9]+$/ {
+/^\tcall/ && !/ ?OUTLINED_FUNCTION_[0-9_]+$/ {
   if (!framed) wrong = "a call without a frame pointer"
   saved_at[++calls] = now
 }
@@ -95,11 +95,42 @@ function write_function(  i, bits, at, names, name) {
     print "link: " name " " wrong >"/dev/stderr"
     failed = 1
   }
+  shorten(name)
   for (i = 1; i <= lines; i++) print text[i]
   print ".Lframe_end" function_number ":"
   if (calls) {
     print "\t.section\tframes,\"ao\",@progbits," section
     printf "\t.long\t.Lframe%d-.+%d\n", function_number, bits * 2 ^ 25
+  }
+}
+
+# What lies more than 128 bytes under the frame pointer takes four bytes of distance. It takes one,
+# and one for naming the stack pointer, where it is less than 128 bytes above that: which does not
+# move between a function's entry and its exits, because arguments are not pushed. A function that
+# moves it all the same stays as it is.
+function shorten(  i, frame, moved, depth, at) {
+  frame = 8 * (saved - 1)
+  for (i = 1; i <= lines; i++) {
+    if (text[i] ~ /^\tsubq\t\$[0-9]+, %rsp$/) {
+      if (moved) return
+      moved = text[i]
+      gsub(/[^0-9]/, "", moved)
+      frame += moved
+    } else if (text[i] ~ /^\t(and|lea|mov|cmp).*, %rsp$/) return
+  }
+  if (!moved || frame <= 128) return
+  # Until the entry is over, and from an exit to the next label, it does move; so it does between
+  # the push and the pop of a small number.
+  for (i = 1; i <= lines; i++) {
+    if (text[i] ~ /^\taddq\t\$[0-9]+, %rsp$/) moved = 1
+    else if (text[i] ~ /^\tsubq\t\$[0-9]+, %rsp$/ || text[i] ~ /:$/) moved = depth = 0
+    else if (text[i] ~ /^\tpushq/) depth++
+    else if (text[i] ~ /^\tpopq/) depth--
+    else if (!moved && !depth && whole[i] && match(text[i], /-[0-9]+\(%rbp[,)]/)) {
+      at = substr(text[i], RSTART, RLENGTH - 6) + 0
+      if (at < -128 && frame + at < 128)
+        text[i] = substr(text[i], 1, RSTART - 1) (frame + at) "(%rsp" substr(text[i], RSTART + RLENGTH - 1)
+    }
   }
 }
 

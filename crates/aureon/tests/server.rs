@@ -634,6 +634,44 @@ fn a_file_that_became_shorter_ends_the_connection() {
 }
 
 #[test]
+fn a_file_that_is_cut_while_it_is_sent_ends_the_connection_at_once() {
+    let path = std::env::temp_dir().join(format!("aureon-cut-{}", std::process::id()));
+    std::fs::write(&path, vec![b'a'; 8 << 20]).unwrap();
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.read(true).write(true).open(&path).unwrap();
+    let served_file = Arc::new(file.try_clone().unwrap());
+    std::fs::remove_file(&path).unwrap();
+    let mut router = hello();
+    router.get("/file", move |_: &Request<'_>| {
+        let range = aureon::FileRange {
+            file: Arc::clone(&served_file),
+            start: 0,
+            len: 8 << 20,
+        };
+        Response::bytes("text/plain", Body::File(range))
+    });
+    // Nothing but the file's end may end it.
+    let limits = Limits {
+        write_timeout_ms: u32::MAX,
+        ..Limits::DEFAULT
+    };
+    let served = Served::with(router, limits, 1);
+    let mut stream = served.connect();
+    stream
+        .write_all(b"GET /file HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    // It has begun, and most of it is still to come: the peer has taken one byte.
+    stream.read_exact(&mut [0]).unwrap();
+    file.set_len(7_000_000).unwrap();
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        Ok(_) => assert!(bytes.len() < 8 << 20),
+    }
+    assert!(served.ask(GET_CLOSE).ends_with("hello"));
+}
+
+#[test]
 fn a_panicking_handler_is_a_500_and_the_server_lives_on() {
     let mut router = hello();
     router.get("/panic", |_: &Request<'_>| -> &'static str {

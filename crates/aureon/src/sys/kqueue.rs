@@ -613,30 +613,32 @@ impl Driver for Kqueue {
         let Some(fd) = self.fd(id) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let count = usize::try_from(*remaining)
+        let mut slice = usize::try_from(*remaining)
             .unwrap_or(usize::MAX)
             .min(SEND_SLICE_BYTES);
-        match socket::sendfile(fd, file, *offset, count) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(sent) => {
-                *offset += sent as u64;
-                *remaining -= sent as u64;
-                if sent < count {
-                    return self.await_room(id);
+        // A call that takes less than was asked for met the end of the socket's room or of the
+        // file. Only another call tells which, and only the former has an edge to wait for.
+        while slice > 0 {
+            match socket::sendfile(fd, file, *offset, slice) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(sent) => {
+                    *offset += sent as u64;
+                    *remaining -= sent as u64;
+                    slice -= sent;
                 }
-                if *remaining > 0 {
-                    // The slice is used up, not the socket's room: go on in the next turn.
-                    let generation = self.slots.get(id.index()).map_or(0, |slot| slot.generation);
-                    self.ready.push_back(Ready::Send(id, generation));
-                }
-                Ok(())
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return self.await_room(id),
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                },
             }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => self.await_room(id),
-                io::ErrorKind::Interrupted => self.send_file(id, file, offset, remaining),
-                _ => Err(error),
-            },
         }
+        if *remaining > 0 {
+            // The slice is used up, not the socket's room: go on in the next turn.
+            let generation = self.slots.get(id.index()).map_or(0, |slot| slot.generation);
+            self.ready.push_back(Ready::Send(id, generation));
+        }
+        Ok(())
     }
 
     fn shutdown_send(&mut self, id: SocketId) {

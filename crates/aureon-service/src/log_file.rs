@@ -84,17 +84,29 @@ impl LogFile {
 
     /// Writes whole lines, or none of them.
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        let before = self.bytes;
         let file = self.file()?;
-        if let Err(error) = file.write_all(lines) {
-            // The rest of a line would run into the next one. If this fails too, nothing was
-            // written or the next opening will find the end where it is.
-            drop(file.set_len(before));
-            self.file = None;
-            return Err(error);
+        let mut written = 0;
+        while written < lines.len() {
+            match file.write(&lines[written..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) => return self.take_back(written, io::ErrorKind::WriteZero.into()),
+                Ok(count) => written += count,
+                Err(error) => return self.take_back(written, error),
+            }
         }
         self.bytes += lines.len() as u64;
         Ok(())
+    }
+
+    /// Takes back what a write has left of a line, which would run into the next one. It is cut
+    /// from the end, wherever that is: somebody may have emptied the file meanwhile.
+    fn take_back(&mut self, written: usize, error: io::Error) -> io::Result<()> {
+        if let (Some(file), 1..) = (self.file.take(), written) {
+            let end = file.metadata().map(|metadata| metadata.len());
+            // If this fails too, the line stays torn; there is nothing else to try.
+            drop(end.and_then(|end| file.set_len(end.saturating_sub(written as u64))));
+        }
+        Err(error)
     }
 }
 

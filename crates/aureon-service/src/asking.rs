@@ -6,11 +6,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use aureon::http::LOCAL_PROXY_HEADER;
-use aureon::sys::socket;
+use aureon::sys::socket::{self, LocalStream};
 
 use crate::address::Address;
 
@@ -72,7 +71,7 @@ pub fn ask(
             exchange(&mut &stream, &mut &stream, &request)
         }
         Address::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
+            let stream = LocalStream::connect(path)?;
             stream.set_read_timeout(Some(patience))?;
             stream.set_write_timeout(Some(patience))?;
             exchange(&mut &stream, &mut &stream, &request)

@@ -6,13 +6,9 @@
 //! that size that end where a line does. A process that ends in the middle tears none either. A
 //! file or a terminal takes everything at once.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
 
-/// `PIPE_BUF` of Linux; POSIX demands 512 at least.
-const PIECE_BYTES_MAX: usize = 4_096;
+use aureon::sys::output;
 
 /// Standard output.
 #[derive(Debug)]
@@ -23,11 +19,8 @@ pub struct Standard {
 impl Standard {
     /// Looks at what it is.
     pub fn open() -> Standard {
-        let copy = io::stdout().as_fd().try_clone_to_owned();
-        let kind = copy.and_then(|copy| Ok(File::from(copy).metadata()?.file_type()));
-        let shared = kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket());
         Standard {
-            piece_bytes_max: if shared { PIECE_BYTES_MAX } else { usize::MAX },
+            piece_bytes_max: output::whole_bytes_max(),
         }
     }
 }

@@ -15,13 +15,11 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use aureon::server::Stopper;
-use aureon::sys::process::{self, Child, Ended};
-use aureon::sys::socket;
+use aureon::sys::process::{self, Channel, Child, Ended};
+use aureon::sys::socket::Inheritable;
 
 use crate::supervisor::{Control, Order, spawn};
 use crate::systemd::OWN_VARIABLES;
@@ -50,7 +48,7 @@ pub enum Said {
 #[derive(Debug)]
 pub struct Upgrade {
     child: Child,
-    pair: UnixStream,
+    pair: Channel,
     /// When the old process loses its patience.
     pub deadline: Instant,
 }
@@ -72,8 +70,7 @@ impl Upgrade {
             Some(admin) => admin.listeners_to_inherit()?,
             None => Vec::new(),
         };
-        let (pair, theirs) = UnixStream::pair()?;
-        let theirs = socket::inheritable(&OwnedFd::from(theirs))?;
+        let (pair, theirs) = Channel::pair()?;
         let handed = write_handed(&theirs, &listeners, &admin, held);
         let is_own =
             |name: &OsStr| name == VARIABLE || OWN_VARIABLES.iter().any(|own| name == *own);
@@ -138,9 +135,14 @@ fn program() -> io::Result<std::path::PathBuf> {
 }
 
 /// `PAIR;KIND;LISTENER,LISTENER;ADMIN,ADMIN`.
-fn write_handed(pair: &OwnedFd, listeners: &[OwnedFd], admin: &[OwnedFd], held: bool) -> String {
-    let digits = |fd: &OwnedFd| show_digits(u64::try_from(fd.as_raw_fd()).unwrap_or(0));
-    let numbers = |all: &[OwnedFd]| all.iter().map(digits).collect::<Vec<String>>().join(",");
+fn write_handed(
+    pair: &Inheritable,
+    listeners: &[Inheritable],
+    admin: &[Inheritable],
+    held: bool,
+) -> String {
+    let digits = |one: &Inheritable| show_digits(u64::from(process::number(one)));
+    let numbers = |all: &[Inheritable]| all.iter().map(digits).collect::<Vec<String>>().join(",");
     let kind = if held { ";held;" } else { ";own;" };
     [
         &digits(pair),
@@ -161,7 +163,7 @@ pub struct Handed {
     pub admin: Vec<u32>,
     /// They belong to a service manager rather than to the old process.
     pub held: bool,
-    pair: UnixStream,
+    pair: Channel,
 }
 
 impl Handed {
@@ -189,7 +191,7 @@ impl Handed {
             listeners: numbers(part()?)?,
             admin: numbers(part()?)?,
             held,
-            pair: UnixStream::from(socket::take_inherited(pair)?),
+            pair: Channel::inherited(pair)?,
         }))
     }
 
@@ -199,7 +201,7 @@ impl Handed {
     ///
     /// The old process is gone.
     pub fn start(&mut self) -> io::Result<()> {
-        self.pair.set_read_timeout(Some(PATIENCE))?;
+        self.pair.set_read_timeout(PATIENCE)?;
         self.pair.write_all(&[STARTED])?;
         self.pair.read_exact(&mut [0])
     }

@@ -198,6 +198,11 @@ fn platform(source: &Source) -> Vec<Finding> {
     }
     let code = source.joined();
     let mut findings = Vec::new();
+    for (line, code, test) in source.lines() {
+        if !test && code.contains("std::os::") {
+            findings.push((line, "`std::os` belongs under sys/".to_owned()));
+        }
+    }
     for (at, open) in code.match_indices("cfg").filter_map(|(at, _)| {
         let behind = code[at..].find(['(', ' ', ']'])? + at;
         let named = ["cfg", "cfg!", "cfg_attr"].contains(&&code[at..behind]);

@@ -71,6 +71,12 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("rooms", "crates/aureon/src/attic.rs", "fn a() {}", ""),
     (
         "platform",
+        "crates/aureon-service/src/a.rs",
+        "use std::os::fd::OwnedFd;",
+        "use std::ops::Deref;",
+    ),
+    (
+        "platform",
         "crates/aureon/src/app/a.rs",
         "#[cfg(target_os = \"linux\")]",
         "#[cfg(test)]",

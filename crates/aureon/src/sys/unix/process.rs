@@ -6,12 +6,83 @@
 //! 500.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::ptr;
+use std::time::Duration;
+
+use crate::sys::socket::{self, Inheritable};
 
 pub use crate::sys::words::Ended;
+
+/// A connection between this process and another of its program.
+#[derive(Debug)]
+pub struct Channel(UnixStream);
+
+impl Channel {
+    /// A new one: our end, and the other's, which a child inherits.
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor left.
+    pub fn pair() -> io::Result<(Channel, Inheritable)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let theirs = socket::inheritable(&theirs.into())?;
+        Ok((Channel(ours), theirs))
+    }
+
+    /// The end that a parent process left, by the number of its descriptor.
+    ///
+    /// # Errors
+    ///
+    /// There is no such descriptor.
+    pub fn inherited(number: u32) -> io::Result<Channel> {
+        Ok(Channel(socket::take_inherited(number)?.into()))
+    }
+
+    /// Another handle of the same end.
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Channel> {
+        self.0.try_clone().map(Channel)
+    }
+
+    /// How long a read may wait.
+    ///
+    /// # Errors
+    ///
+    /// The time is zero.
+    pub fn set_read_timeout(&self, patience: Duration) -> io::Result<()> {
+        self.0.set_read_timeout(Some(patience))
+    }
+}
+
+impl Read for Channel {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Channel {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// The number by which a child finds what it inherits.
+pub fn number(inherited: &Inheritable) -> u32 {
+    // A descriptor that is open is not negative.
+    inherited.as_raw_fd().unsigned_abs()
+}
 
 /// A process that was started and has not been waited for.
 #[derive(Debug)]
@@ -193,10 +264,7 @@ fn check(code: libc::c_int) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::socket;
-    use std::io::{Read, Write};
-    use std::os::fd::{AsRawFd, OwnedFd};
-    use std::os::unix::net::UnixStream;
+    use std::os::fd::OwnedFd;
 
     fn shell(script: &str, environment: &[(&str, &str)]) -> io::Result<Child> {
         let arguments = ["sh", "-c", script].map(OsString::from);

@@ -25,6 +25,9 @@ pub type Listener = OwnedFd;
 /// A descriptor that a child process inherits.
 pub type Inheritable = OwnedFd;
 
+/// A connection to a Unix socket.
+pub use std::os::unix::net::UnixStream as LocalStream;
+
 /// Whether the kernel spreads connections over several listeners of one address. macOS and the
 /// older BSDs allow them and give all connections to one.
 pub const SPREADS: bool = cfg!(any(target_os = "linux", target_os = "freebsd"));

@@ -11,6 +11,7 @@ pub mod dir;
 mod iocp;
 pub mod notify;
 mod operation;
+pub mod output;
 mod port;
 pub mod process;
 pub mod signal;

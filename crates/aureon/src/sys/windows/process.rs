@@ -5,10 +5,73 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::Duration;
+
+use crate::sys::socket::Inheritable;
 
 pub use crate::sys::words::Ended;
+
+/// A connection between this process and another of its program: there is none here.
+#[derive(Debug)]
+pub struct Channel(Infallible);
+
+fn none() -> io::Error {
+    let text = "no process takes over from another on Windows; stop this one and start anew";
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}
+
+impl Channel {
+    /// # Errors
+    ///
+    /// Always.
+    pub fn pair() -> io::Result<(Channel, Inheritable)> {
+        Err(none())
+    }
+
+    /// # Errors
+    ///
+    /// Always.
+    pub fn inherited(_: u32) -> io::Result<Channel> {
+        Err(none())
+    }
+
+    /// # Errors
+    ///
+    /// None: there is no such value.
+    pub fn try_clone(&self) -> io::Result<Channel> {
+        match self.0 {}
+    }
+
+    /// # Errors
+    ///
+    /// None: there is no such value.
+    pub fn set_read_timeout(&self, _: Duration) -> io::Result<()> {
+        match self.0 {}
+    }
+}
+
+impl Read for Channel {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        match self.0 {}
+    }
+}
+
+impl Write for Channel {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        match self.0 {}
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.0 {}
+    }
+}
+
+/// The number by which a child finds what it inherits.
+pub fn number(inherited: &Inheritable) -> u32 {
+    inherited.number()
+}
 
 /// A process that was started and has not been waited for: there is none here.
 #[derive(Debug)]
@@ -24,8 +87,7 @@ pub fn start(
     _: impl Iterator<Item = OsString>,
     _: impl Iterator<Item = (OsString, OsString)>,
 ) -> io::Result<Child> {
-    let text = "no process takes over from another on Windows; stop this one and start anew";
-    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    Err(none())
 }
 
 impl Child {

@@ -75,6 +75,12 @@ impl Listener {
 #[derive(Debug)]
 pub struct Inheritable(Infallible);
 
+impl Inheritable {
+    pub(super) fn number(&self) -> u32 {
+        match self.0 {}
+    }
+}
+
 /// A connection to a socket with a path, of which there is none here.
 #[derive(Debug)]
 pub struct LocalStream(Infallible);
@@ -124,7 +130,7 @@ fn no_paths() -> io::Error {
 }
 
 fn no_inheritance() -> io::Error {
-    let text = "no process takes over the sockets of another on Windows";
+    let text = "no process takes over the sockets of another on Windows; stop this one, start anew";
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 

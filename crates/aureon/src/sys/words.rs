@@ -123,3 +123,14 @@ pub enum Access {
     /// That and changing, making and removing them, but not executing.
     Write,
 }
+
+/// What is to be done with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// To read it, or the names in a directory.
+    Read,
+    /// To write it, or names in a directory.
+    Write,
+    /// To run it, or to go through a directory.
+    Enter,
+}

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::sys::socket::{self, Inheritable};
 
-pub use crate::sys::words::Ended;
+pub use crate::sys::words::{Ended, Use as Access};
 
 /// A connection between this process and another of its program.
 #[derive(Debug)]
@@ -223,18 +223,6 @@ impl Drop for Attributes {
     }
 }
 
-/// These functions give the number of the error rather than set errno.
-/// What is to be done with a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// To read it, or the names in a directory.
-    Read,
-    /// To write it, or names in a directory.
-    Write,
-    /// To run it, or to go through a directory.
-    Enter,
-}
-
 /// Whether the user that this process runs as may do that with a file; changes nothing (access(2)).
 ///
 /// # Errors
@@ -254,6 +242,7 @@ pub fn may(path: &Path, access: Access) -> io::Result<()> {
     }
 }
 
+/// These functions give the number of the error rather than set errno.
 fn check(code: libc::c_int) -> io::Result<()> {
     match code {
         0 => Ok(()),

@@ -45,7 +45,7 @@ use crate::limits;
 pub use crate::sys::words::{Entry, Facts, Fault, Kind};
 
 /// Others may read, write, rename and delete meanwhile, as on other systems.
-const SHARE_ALL: u32 = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+pub(super) const SHARE_ALL: u32 = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
 
 /// What a lookup asks for: to read, or only to look at.
 const READ: u32 = FILE_GENERIC_READ;

@@ -5,13 +5,39 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
+use std::os::windows::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_FLAG_BACKUP_SEMANTICS, FILE_READ_DATA, FILE_TRAVERSE, FILE_WRITE_DATA,
+};
+
+use super::dir::SHARE_ALL;
 use crate::sys::socket::Inheritable;
 
-pub use crate::sys::words::Ended;
+pub use crate::sys::words::{Ended, Use as Access};
+
+/// Whether the user that this process runs as may do that with a file; changes nothing: it is
+/// opened for it, and closed.
+///
+/// # Errors
+///
+/// It may not, there is no such file, or its file system is read only.
+pub fn may(path: &Path, access: Access) -> io::Result<()> {
+    let wanted = match access {
+        Access::Read => FILE_READ_DATA,
+        Access::Write => FILE_WRITE_DATA,
+        Access::Enter => FILE_TRAVERSE,
+    };
+    let mut options = OpenOptions::new();
+    options.access_mode(wanted).share_mode(SHARE_ALL);
+    // Without this flag directories are not opened; on files it means nothing here.
+    let options = options.custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
+    options.open(path).map(drop)
+}
 
 /// A connection between this process and another of its program: there is none here.
 #[derive(Debug)]

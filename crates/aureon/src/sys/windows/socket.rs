@@ -17,16 +17,17 @@ use std::time::Duration;
 use windows_sys::Win32::Networking::WinSock::{
     ADDRESS_FAMILY, AF_INET, AF_INET6, FIONBIO, INVALID_SOCKET, IPPROTO_IPV6, IPPROTO_TCP,
     IPV6_V6ONLY, LINGER, LPFN_ACCEPTEX, LPFN_TRANSMITFILE, MSG_PEEK, SD_SEND, SEND_RECV_FLAGS,
-    SIO_GET_EXTENSION_FUNCTION_POINTER, SO_EXCLUSIVEADDRUSE, SO_LINGER, SO_UPDATE_ACCEPT_CONTEXT,
-    SOCK_STREAM, SOCKADDR_IN, SOCKADDR_IN6, SOCKADDR_STORAGE, SOCKET, SOCKET_ERROR, SOL_SOCKET,
-    TCP_NODELAY, WSA_FLAG_NO_HANDLE_INHERIT, WSA_FLAG_OVERLAPPED, WSADATA, WSAGetLastError,
-    WSAID_ACCEPTEX, WSAID_TRANSMITFILE, WSAIoctl, WSASocketW, WSAStartup, bind, connect,
-    getpeername, getsockname, ioctlsocket, listen, recv as receive, send as transmit, setsockopt,
-    shutdown,
+    SIO_GET_EXTENSION_FUNCTION_POINTER, SO_EXCLUSIVEADDRUSE, SO_LINGER, SO_SNDBUF,
+    SO_UPDATE_ACCEPT_CONTEXT, SOCK_STREAM, SOCKADDR_IN, SOCKADDR_IN6, SOCKADDR_STORAGE, SOCKET,
+    SOCKET_ERROR, SOL_SOCKET, TCP_NODELAY, WSA_FLAG_NO_HANDLE_INHERIT, WSA_FLAG_OVERLAPPED,
+    WSADATA, WSAGetLastError, WSAID_ACCEPTEX, WSAID_TRANSMITFILE, WSAIoctl, WSASocketW, WSAStartup,
+    bind, connect, getpeername, getsockname, ioctlsocket, listen, recv as receive,
+    send as transmit, setsockopt, shutdown,
 };
 use windows_sys::core::GUID;
 
 use super::accepting;
+use crate::limits::UNSENT_BYTES_MAX;
 
 /// Whether the kernel spreads connections over several listeners of one address. It has only one.
 pub const SPREADS: bool = false;
@@ -336,6 +337,8 @@ pub(super) fn take_accepted(
     let listener = raw(listener);
     set_option(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, &listener)?;
     set_option(socket, IPPROTO_TCP, TCP_NODELAY, &1i32)?;
+    // By itself the system would take more and more for a peer that takes nothing.
+    set_option(socket, SOL_SOCKET, SO_SNDBUF, &UNSENT_BYTES_MAX)?;
     let mut nonblocking = 1;
     // SAFETY: the pointer is to a local that lives across the call.
     check(unsafe { ioctlsocket(raw(socket), FIONBIO, &raw mut nonblocking) })?;

@@ -1,0 +1,77 @@
+//! The real binary on Windows: it serves, and says what that system has not.
+//!
+//! Ctrl-C is sent by `e2e/windows/run`: a test could not without `unsafe`.
+
+#![cfg(windows)]
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod daemon;
+
+use std::net::TcpListener;
+use std::time::Instant;
+
+use daemon::{Daemon, PATIENCE, Place, run, text};
+
+#[test]
+fn it_serves_its_page_its_api_and_a_directory_with_crlf_in_its_configuration() {
+    let place = Place::new("windows-serves");
+    std::fs::create_dir(place.0.join("public")).unwrap();
+    place.write("public/Page.html", "<p>page");
+    place.write("public/large.bin", vec![b'x'; 300_000]);
+    place.write(
+        "aureon.toml",
+        "root = \"public\"\r\nmessage = \"from Windows\"\r\nadmin = \"127.0.0.1:0\"\r\n",
+    );
+    let daemon = Daemon::start(&place, &[]);
+    assert_eq!(daemon.get("/Page.html").body, b"<p>page");
+    assert_eq!(daemon.get("/large.bin").body.len(), 300_000);
+    for path in [
+        "/page.html",
+        "/Page.html.",
+        "/Page.html::$DATA",
+        "/NUL",
+        "/..%5caureon.toml",
+    ] {
+        assert_eq!(daemon.get(path).status(), "404", "{path}");
+    }
+    assert_eq!(daemon.get("/api/message").json()["message"], "from Windows");
+    assert_eq!(daemon.get("/api/status").json()["status"], "ok");
+    let output = run(&place, &["healthcheck", "--listen", &daemon.address]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_address_that_is_taken_and_a_socket_with_a_path_are_refused_with_a_reason() {
+    let place = Place::new("windows-refuses");
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = held.local_addr().unwrap().to_string();
+    let output = run(&place, &["--listen", &address]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{told}");
+    assert!(told.contains(&address), "{told}");
+    let output = run(&place, &["--listen", "unix:socket"]);
+    let told = text(&output.stderr);
+    assert_ne!(output.status.code(), Some(0));
+    assert!(told.contains("no paths on Windows"), "{told}");
+}
+
+#[test]
+fn a_log_is_written_and_turned_over() {
+    let place = Place::new("windows-log");
+    let settings = "log_file = \"access.log\"\nlog_file_bytes_max = \"4KiB\"\nlog_files_max = 3\n";
+    place.write("aureon.toml", settings);
+    let daemon = Daemon::start(&place, &[]);
+    // The log is written by a thread of its own: a file that was turned over says that it was.
+    let turned = place.0.join("access.log.1");
+    let began = Instant::now();
+    while !turned.exists() {
+        assert_eq!(daemon.get("/").status(), "200");
+        assert!(began.elapsed() < PATIENCE, "no {}", turned.display());
+    }
+    let lines = std::fs::read_to_string(turned).unwrap();
+    assert!(
+        lines.starts_with("{\"ts\":") && lines.ends_with("}\n"),
+        "{lines}"
+    );
+}

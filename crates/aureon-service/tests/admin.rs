@@ -1,5 +1,8 @@
 //! The admin listener of the real binary: what it tells, whom, and what it can be told to do.
 
+#![cfg(unix)]
+// Unix sockets and signals; what Windows has of it is in windows.rs.
+
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -3,6 +3,8 @@
 //! Every test starts its own process on a port the kernel picks and waits for the line that
 //! names it. Nothing sleeps: a test waits for a line, an answer or the end of the process.
 
+// Those that are ended by a signal are not there.
+#![cfg_attr(windows, allow(unused_imports))]
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -144,7 +146,8 @@ fn a_missing_root_is_told_before_anything_listens() {
         let output = run(&place, &[&[command], &arguments[..]].concat());
         assert_eq!(output.status.code(), Some(78));
         let told = [text(&output.stderr), text(&output.stdout)].concat();
-        let expected = format!("there is no {}", place.0.join("dist").display());
+        let missing = std::path::absolute(place.0.join("dist")).unwrap();
+        let expected = format!("there is no {}", missing.display());
         assert!(told.contains(&expected), "{told}");
         assert!(!told.contains("listening"));
     }
@@ -327,6 +330,7 @@ fn by_default_both_loopback_addresses_listen_on_the_port() {
 }
 
 #[test]
+#[cfg(unix)] // It is ended by a signal.
 fn logs_a_json_line_for_each_exchange_and_none_for_health_checks() {
     let place = Place::new("cli-log");
     let daemon = Daemon::start(&place, &[]);
@@ -379,6 +383,7 @@ fn logs_a_json_line_for_each_exchange_and_none_for_health_checks() {
 }
 
 #[test]
+#[cfg(unix)] // It is ended by a signal.
 fn the_log_can_be_pretty_or_off() {
     let place = Place::new("cli-pretty");
     let daemon = Daemon::start(&place, &["--log", "pretty"]);
@@ -392,6 +397,7 @@ fn the_log_can_be_pretty_or_off() {
 }
 
 #[test]
+#[cfg(unix)] // It is ended by a signal.
 fn term_finishes_what_runs_and_ends_well() {
     const SIZE: usize = 64 << 20;
     let place = Place::new("cli-drain");
@@ -421,6 +427,7 @@ fn term_finishes_what_runs_and_ends_well() {
 }
 
 #[test]
+#[cfg(unix)] // It is ended by a signal.
 fn a_second_int_stops_at_once() {
     let place = Place::new("cli-int");
     place.write("large.bin", vec![7; 64 << 20]);
@@ -439,6 +446,7 @@ fn a_second_int_stops_at_once() {
 }
 
 #[test]
+#[cfg(unix)] // It is ended by a signal.
 fn a_log_that_nobody_reads_blocks_nobody() {
     let place = Place::new("cli-blocked");
     let mut daemon = Daemon::start(&place, &[]);

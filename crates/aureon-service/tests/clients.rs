@@ -1,5 +1,8 @@
 //! Who asks, as the real binary sees it: behind proxies, in floods, with no descriptor left.
 
+#![cfg(unix)]
+// Each ends the service by a signal; what is shown is the same everywhere.
+
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

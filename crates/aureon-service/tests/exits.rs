@@ -1,6 +1,9 @@
 //! How the real binary ends when the machine or the configuration does not let it serve: a code
 //! that a unit can name, the cause, and what to do. `check` must say the same as serving.
 
+#![cfg(unix)]
+// Users, modes and Unix sockets; what Windows has of it is in windows.rs.
+
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,6 +1,8 @@
 //! `aureond explain`, as the real binary says it: golden texts, every rule that may decide, and
 //! that what it says is what a server then does.
 
+#![cfg(unix)] // Modes and links; the engine tests what Windows serves.
+
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,5 +1,8 @@
 //! The life of the real binary: reloads, the way to its end, what it says about its health.
 
+#![cfg(unix)]
+// Signals; what Windows has of it is in windows.rs and e2e/windows/run.
+
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,6 +1,9 @@
 //! Listeners that expect a PROXY header, in the real binary: who is believed, how the service asks
 //! itself there, and that sockets which somebody else opened expect one too.
 
+#![cfg(unix)]
+// Signals and inherited sockets; the engine tests the rest everywhere.
+
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

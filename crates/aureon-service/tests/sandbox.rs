@@ -1,6 +1,8 @@
 //! The service under the kernel's sandbox: what is served stays served whatever is done to the
 //! root, a handler that is talked into another path opens nothing, and a reload knows the walls.
 
+#![cfg(unix)] // There is no sandbox on Windows: docs/PLATFORMS.md.
+
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -4,6 +4,9 @@
 //!
 //! `ROUNDS=100 cargo test -p aureon-service --test upgrade` makes a long run of it.
 
+#![cfg(unix)]
+// No process takes over from another on Windows: docs/PLATFORMS.md.
+
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

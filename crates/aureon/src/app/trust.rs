@@ -215,7 +215,8 @@ impl Trust {
     /// The host that the client asked the nearest proxy for.
     pub(crate) fn host<'a>(&self, head: &Head<'a>, peer: &Peer) -> Option<&'a str> {
         let told = self.told(head, peer, "x-forwarded-host", "host")?;
-        std::str::from_utf8(told).ok()
+        let host = std::str::from_utf8(told).ok()?;
+        (!host.is_empty()).then_some(host)
     }
 }
 
@@ -470,6 +471,21 @@ mod tests {
             assert!(trust.is_https(head, &near));
             assert_eq!(trust.host(head, &near), Some("example.com:8443"));
         });
+    }
+
+    #[test]
+    fn a_host_without_a_name_is_none() {
+        let near = peer("10.0.0.1");
+        let mut trust = trust(&["10.0.0.0/8"]);
+        with_head(&["X-Forwarded-Host: "], |head| {
+            assert_eq!(trust.host(head, &near), None);
+        });
+        trust.name_by(NamedBy::Forwarded);
+        for field in ["Forwarded: host=", "Forwarded: host=\"\";proto=https"] {
+            with_head(&[field], |head| {
+                assert_eq!(trust.host(head, &near), None, "{field}");
+            });
+        }
     }
 
     #[test]

@@ -228,9 +228,13 @@ fn only<'a>(head: &Head<'a>, field: &str) -> Option<&'a [u8]> {
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`. Names that
-/// hide the address (RFC 7239 §6.3) are none.
+/// hide the address (RFC 7239 §6.3) are none, nor is one with a zone, which means something on the
+/// proxy only (RFC 4007 §11.2).
 fn read_address(bytes: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(bytes.trim_ascii()).ok()?;
+    if text.contains('%') {
+        return None;
+    }
     let bare = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
@@ -382,6 +386,8 @@ mod tests {
             "203.0.113.9 203.0.113.8",
             "300.0.0.1",
             "[::1",
+            "fe80::1%1",
+            "[fe80::1%1]:80",
             "é",
         ] {
             let field = format!("X-Forwarded-For: 6.6.6.6, {bad}, 10.0.0.2");

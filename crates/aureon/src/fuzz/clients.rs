@@ -117,9 +117,12 @@ fn first_of_chain(told: &[Option<IpAddr>], proxy: IpAddr) -> IpAddr {
     chain.into_iter().flatten().next().unwrap_or(proxy)
 }
 
-/// An address as std reads the forms that are allowed.
+/// An address as std reads the forms that are allowed; zones are not.
 fn address_of(element: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(element).ok()?;
+    if text.contains('%') {
+        return None;
+    }
     let text = text.trim_matches([' ', '\t', '\x0c', '\n', '\r']);
     let bracketed = format!("[{text}]:1");
     let with_port = format!("{text}:1");

@@ -210,8 +210,7 @@ def malformed(service, count, first):
 
 
 def idle(service, count):
-    """Who says nothing is accepted a second late (tcp(7), TCP_DEFER_ACCEPT), and may meanwhile
-    be turned away."""
+    """Who says nothing goes first when there is no room, and may be turned away before."""
     began = time.time()
     streams = [connect(service.port) for _ in range(count)]
     yield

@@ -677,3 +677,42 @@ impl Wake for EventFd {
         let _ = unsafe { libc::write(self.fd.as_raw_fd(), (&raw const value).cast(), 8) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{SocketAddr, TcpStream};
+
+    /// A driver that accepts on a port of its own.
+    fn driver() -> (Epoll, SocketAddr) {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = socket::listen_tcp(any, 1_024, false).unwrap();
+        let address = socket::local_address(&listener).unwrap().unwrap();
+        (Epoll::new(vec![listener]).unwrap(), address)
+    }
+
+    /// What one turn of at most so long brings, in its order.
+    fn told(driver: &mut Epoll, timeout_ms: u32) -> Vec<String> {
+        driver.turn(Some(timeout_ms)).unwrap();
+        let mut told = Vec::new();
+        while let Some(completion) = driver.next() {
+            match completion {
+                Completion::Accepted { id, .. } => told.push(format!("accepted {}", id.0)),
+                Completion::Received { id, chunk } => {
+                    told.push(format!("received {}", id.0));
+                    driver.recycle(chunk);
+                }
+                other => told.push(format!("{other:?}")),
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn a_silent_client_is_accepted_at_once() {
+        let (mut driver, address) = driver();
+        let _client = TcpStream::connect(address).unwrap();
+        // Deferred it would be there after a second at the earliest.
+        assert_eq!(told(&mut driver, 500), ["accepted 0"]);
+    }
+}

@@ -32,11 +32,6 @@ pub use std::os::unix::net::UnixStream as LocalStream;
 /// older BSDs allow them and give all connections to one.
 pub const SPREADS: bool = cfg!(any(target_os = "linux", target_os = "freebsd"));
 
-/// Seconds for which the kernel may keep a silent connection to itself. 1: a client that speaks
-/// at once is accepted with its request already here, which saves a turn of the loop.
-#[cfg(target_os = "linux")]
-const DEFER_ACCEPT_SECONDS: i32 = 1;
-
 /// Lets several listeners of one address share its connections.
 #[cfg(target_os = "freebsd")]
 const SHARE_OPTION: i32 = libc::SO_REUSEPORT_LB;
@@ -169,15 +164,14 @@ fn bind_tcp(address: SocketAddr, share: bool) -> io::Result<OwnedFd> {
 }
 
 /// Accepted sockets inherit these options from the listener (tcp(7)), which saves a call each.
+///
+/// Not among them is `TCP_DEFER_ACCEPT`, which keeps a client among the handshakes until it speaks.
+/// Silent ones fill their queue, so that whoever comes gets a SYN cookie, and the last ACK of a
+/// connection with a cookie, when it comes twice, is taken for a new one that has no client. And
+/// a second later the kernel asks them all again, a hundred in one go. What it would save is
+/// little: a server with much to do finds the request there when it accepts (bench/exact).
 fn set_tcp_options(raw: RawFd) -> io::Result<()> {
     set_option(raw, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
-    #[cfg(target_os = "linux")]
-    set_option(
-        raw,
-        libc::IPPROTO_TCP,
-        libc::TCP_DEFER_ACCEPT,
-        DEFER_ACCEPT_SECONDS,
-    )?;
     // A peer that takes nothing would otherwise have the kernel hold what it holds at most for a
     // connection, 4 MiB, and a few hundred of them all the memory that it has for TCP (tcp_mem in
     // tcp(7)): then nobody on this machine gets another byte.

@@ -82,6 +82,9 @@ pub struct Epoll {
     events: Vec<libc::epoll_event>,
     events_len: usize,
     events_at: usize,
+    /// Listeners that have somebody: accepted from when all else of the turn is done, so that a
+    /// flood of connections holds up nobody who has one.
+    arrivals: VecDeque<usize>,
     accepts_left: usize,
     /// A descriptor to give up when there is none left: see `shed`.
     reserve: Option<OwnedFd>,
@@ -122,6 +125,7 @@ impl Epoll {
             events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS_PER_TURN],
             events_len: 0,
             events_at: 0,
+            arrivals: VecDeque::new(),
             accepts_left: 0,
             reserve: None,
             short_from: descriptors::short_from(),
@@ -358,14 +362,11 @@ impl Epoll {
             self.waker.clear();
             return Some(Completion::Woken);
         }
-        if data & LISTENER != 0 {
-            let accepted = self.accept((data & !LISTENER) as usize);
-            if accepted.is_none() {
-                self.events_at += 1;
-            }
-            return accepted;
-        }
         self.events_at += 1;
+        if data & LISTENER != 0 {
+            self.arrivals.push_back((data & !LISTENER) as usize);
+            return None;
+        }
         let id = SocketId(data as u32);
         let slot = self.slots.get_mut(id.index())?;
         if u64::from(slot.generation) != data >> 32 || slot.fd.is_none() {
@@ -460,6 +461,7 @@ impl Driver for Epoll {
         let (epoll, room) = (self.epoll.as_raw_fd(), self.events.len() as i32);
         // SAFETY: the pointer and `room` describe our vector; the kernel fills at most that many.
         let count = unsafe { libc::epoll_wait(epoll, self.events.as_mut_ptr(), room, timeout) };
+        self.arrivals.clear();
         self.events_at = 0;
         self.events_len = usize::try_from(count).unwrap_or(0);
         self.accepts_left = ACCEPTS_PER_TURN;
@@ -486,6 +488,12 @@ impl Driver for Epoll {
                 self.event()
             } else if self.ready_left > 0 {
                 self.ready()
+            } else if let Some(listener) = self.arrivals.front() {
+                let accepted = self.accept(*listener);
+                if accepted.is_none() {
+                    self.arrivals.pop_front();
+                }
+                accepted
             } else {
                 return None;
             };
@@ -681,6 +689,7 @@ impl Wake for EventFd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use std::net::{SocketAddr, TcpStream};
 
     /// A driver that accepts on a port of its own.
@@ -714,5 +723,22 @@ mod tests {
         let _client = TcpStream::connect(address).unwrap();
         // Deferred it would be there after a second at the earliest.
         assert_eq!(told(&mut driver, 500), ["accepted 0"]);
+    }
+
+    #[test]
+    fn who_arrives_waits_for_who_is_here_however_many_arrive() {
+        let (mut driver, address) = driver();
+        let mut here = TcpStream::connect(address).unwrap();
+        assert_eq!(told(&mut driver, 500), ["accepted 0"]);
+        let connect = |_| TcpStream::connect(address).unwrap();
+        let _crowd: Vec<TcpStream> = (0..3 * ACCEPTS_PER_TURN).map(connect).collect();
+        here.write_all(b"a").unwrap();
+        let turn = (0..10).find_map(|_| {
+            let told = told(&mut driver, 500);
+            told.contains(&"received 0".to_owned()).then_some(told)
+        });
+        let turn = turn.unwrap();
+        assert_eq!(turn[0], "received 0");
+        assert!(turn.len() <= 1 + ACCEPTS_PER_TURN);
     }
 }

@@ -314,8 +314,8 @@ pub const UNSENT_BYTES_MAX: i32 = 128 * 1024;
 /// Bytes of content in memory, or of a stream, that are handed to the kernel at once. 64 KiB.
 pub const STREAM_SLICE_BYTES: usize = 64 * 1024;
 
-/// Milliseconds without accepting after the machine had no descriptor or memory left. 100: soon
-/// enough for a person, rare enough for a loop.
+/// Milliseconds without accepting after the machine had no descriptor or memory left, unless a
+/// connection is closed before. 100: soon enough for a person, rare enough for a loop.
 pub const ACCEPT_RETRY_MS: u64 = 100;
 
 /// Milliseconds without such a shortage after which the next one is told as another. 10,000: room
@@ -326,9 +326,18 @@ pub const ACCEPT_TROUBLE_MS: u64 = 10_000;
 /// 200: its next request may be on the way. nginx closes keep-alive connections at once.
 pub const ROOM_IDLE_MS: u64 = 200;
 
+/// The same for one that has never said anything, when nobody else can go. 20: who wants something
+/// asks right behind his handshake. It is what makes room for who comes faster than a table of
+/// connections divided by `ROOM_IDLE_MS`: of 192 one thousand a second.
+pub const ROOM_NEW_MS: u64 = 20;
+
 /// The same for one in the middle of a head, a body or an answer that does not move. 1,000: a lost
 /// segment is sent again within that (RFC 6298 §2.1).
 pub const ROOM_SLOW_MS: u64 = 1_000;
+
+/// Milliseconds between two looks for somebody who may go, when nobody could. 5: a look at 16,384
+/// connections takes a tenth of a millisecond.
+pub const ROOM_LOOK_MS: u64 = 5;
 
 /// Connections that are closed at once to make room. 64, as many as a turn accepts: all are looked
 /// at to find them.

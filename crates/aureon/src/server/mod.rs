@@ -8,6 +8,7 @@
 //! connections; `room` says who goes when there are too many; `report` counts and tells, `observe`
 //! is who is told, `meter` reads the counts.
 
+mod body;
 mod connection;
 mod deliver;
 mod exchange;

@@ -2,15 +2,32 @@
 //!
 //! Waiting for somebody to leave would let an attacker who opens connections and says nothing
 //! keep everybody else out for as long as he likes. So idle connections go first, the longest
-//! idle before all others; then those that are in the middle of something that does not move. One
-//! whose handler is at work, or that moves, never goes. Called by the worker, a few at a time.
+//! idle before all others; then those that have come just now and said nothing yet; then those
+//! that are in the middle of something that does not move. One whose handler is at work, or that
+//! moves, never goes. Called by the worker, a few at a time.
 
 use super::connection::{Connection, Connections, Phase};
-use crate::limits::{Limits, ROOM_IDLE_MS, ROOM_PER_TURN, ROOM_SHARE, ROOM_SLOW_MS};
+use crate::limits::{Limits, ROOM_IDLE_MS, ROOM_NEW_MS, ROOM_PER_TURN, ROOM_SHARE, ROOM_SLOW_MS};
 use crate::sys::SocketId;
 
-/// Idle before busy, then by the time since which it keeps us waiting.
-type Rank = (bool, u64);
+/// What keeps us waiting, in the order in which it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wait {
+    Idle,
+    /// For a first request, and not for long.
+    New,
+    Busy,
+}
+
+/// With the time since which it does.
+type Rank = (Wait, u64);
+
+/// Who is to go.
+pub(super) struct Choice {
+    pub(super) ids: Vec<SocketId>,
+    /// When the first of the others may go, as far as that is known.
+    pub(super) next_ms: Option<u64>,
+}
 
 /// At least so many that are to go, as far as there are any, longest waited for first. O(n), for
 /// many at once: each that is accepted when the server is full costs a look at 16 to 256 others.
@@ -19,16 +36,31 @@ pub(super) fn choose(
     limits: &Limits,
     now_ms: u64,
     least: usize,
-) -> Vec<SocketId> {
+) -> Choice {
     // Of few a few, so that nobody has to go who would be back at once.
     let count = (connections.len() / ROOM_SHARE)
         .max(least)
         .min(ROOM_PER_TURN);
     let mut chosen: Vec<(Rank, SocketId)> = Vec::with_capacity(count);
+    let mut next_ms: Option<u64> = None;
     for (id, connection) in connections.iter() {
-        let Some(rank) = rank(connection, limits, now_ms) else {
+        let Some((busy, since_ms)) = since(connection, limits, now_ms) else {
             continue;
         };
+        let silent = connection.session.requests() == 0;
+        let (wait, patience_ms) = match busy {
+            true => (Wait::Busy, ROOM_SLOW_MS),
+            false if silent && now_ms < since_ms.saturating_add(ROOM_IDLE_MS) => {
+                (Wait::New, ROOM_NEW_MS)
+            }
+            false => (Wait::Idle, ROOM_IDLE_MS),
+        };
+        let from_ms = since_ms.saturating_add(patience_ms);
+        if now_ms < from_ms {
+            next_ms = Some(next_ms.map_or(from_ms, |at| at.min(from_ms)));
+            continue;
+        }
+        let rank = (wait, since_ms);
         if chosen.len() == count {
             if chosen.last().is_some_and(|last| last.0 <= rank) {
                 continue;
@@ -38,14 +70,17 @@ pub(super) fn choose(
         let at = chosen.partition_point(|other| other.0 <= rank);
         chosen.insert(at, (rank, id));
     }
-    chosen.into_iter().map(|(_, id)| id).collect()
+    Choice {
+        ids: chosen.into_iter().map(|(_, id)| id).collect(),
+        next_ms,
+    }
 }
 
-/// When it began to keep us waiting, if it has done so for long enough to go.
-fn rank(connection: &Connection, limits: &Limits, now_ms: u64) -> Option<Rank> {
+/// Whether it is in the middle of something, and since when it keeps us waiting, if it does.
+fn since(connection: &Connection, limits: &Limits, now_ms: u64) -> Option<(bool, u64)> {
     let started = |timeout_ms: u32| connection.deadline_ms.saturating_sub(u64::from(timeout_ms));
     let silent = connection.session.is_idle() && connection.output.is_empty();
-    let (busy, since_ms) = match connection.phase {
+    Some(match connection.phase {
         Phase::Head if silent => (false, connection.since_ms),
         Phase::Proxy if connection.input.is_empty() => (false, connection.since_ms),
         // Its answer is out.
@@ -59,9 +94,7 @@ fn rank(connection: &Connection, limits: &Limits, now_ms: u64) -> Option<Rank> {
         // nothing lies at the end of time.
         Phase::Sending | Phase::Closing => (true, started(limits.write_timeout_ms)),
         Phase::Upload | Phase::Waiting | Phase::Free => return None,
-    };
-    let patience_ms = if busy { ROOM_SLOW_MS } else { ROOM_IDLE_MS };
-    (since_ms.saturating_add(patience_ms) <= now_ms).then_some((busy, since_ms))
+    })
 }
 
 /// Since when a body has been coming, if it comes slower than bodies must: the time that

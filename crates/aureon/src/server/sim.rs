@@ -1,7 +1,7 @@
 //! A worker over the simulated operating system, for tests: turns are made by hand.
 //!
 //! Owns nothing of the server's behaviour: it is the worker of production with [`crate::sys::sim`]
-//! behind it. `tests/sim.rs` and `tests/wire.rs` play the clients.
+//! behind it. `tests/sim.rs`, `tests/room.rs` and `tests/wire.rs` play the clients.
 
 use super::exchange::Shared;
 use super::meter::Meter;

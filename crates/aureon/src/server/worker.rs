@@ -12,6 +12,7 @@
 //!
 //! The worker shares nothing mutable with another one but the orders it is given.
 
+use super::body::{discard, upload};
 use super::connection::{Connection, Connections, Phase};
 use super::deliver::Delivery;
 use super::exchange::Desk;
@@ -21,9 +22,11 @@ use super::orders::{DRAIN, HALT, Orders, PAUSE, RUN};
 use super::report::{Outcome, Times};
 use super::room;
 use super::timer::Wheel;
-use crate::app::{Peer, Push};
-use crate::http::{BodyEvent, Error, HeadEvent, Scratch};
-use crate::limits::{ACCEPT_RETRY_MS, ACCEPT_TROUBLE_MS, DRAIN_IDLE_MS, DRAIN_TURNS_MAX, Limit};
+use crate::app::Peer;
+use crate::http::{Error, HeadEvent, Scratch};
+use crate::limits::{
+    ACCEPT_RETRY_MS, ACCEPT_TROUBLE_MS, DRAIN_IDLE_MS, DRAIN_TURNS_MAX, Limit, ROOM_LOOK_MS,
+};
 use crate::metrics::State;
 use crate::sys::{Completion, Driver, PeerAddress, SocketId};
 use std::io;
@@ -48,9 +51,13 @@ pub(crate) struct Worker<D: Driver> {
     workers: usize,
     /// Accepting is paused: at this time it is tried again.
     accept_retry_ms: Option<u64>,
+    /// Before that, if somebody may go by this time.
+    room_ms: Option<u64>,
     accept_full: bool,
     /// So many are to go at least: room is made at the end of the turn.
     crowded: usize,
+    /// So many have gone in this turn, since it was crowded.
+    gone: usize,
     /// When descriptors or memory were short last.
     accept_failed_ms: Option<u64>,
     /// Accepting was paused from outside.
@@ -83,8 +90,10 @@ impl<D: Driver> Worker<D> {
             proxied: Vec::new(),
             workers,
             accept_retry_ms: None,
+            room_ms: None,
             accept_full: false,
             crowded: 0,
+            gone: 0,
             accept_failed_ms: None,
             accept_held: false,
             drain: None,
@@ -116,6 +125,7 @@ impl<D: Driver> Worker<D> {
         self.desk.read_clock();
         self.orders.count_turn(self.desk.worker);
         self.take_over();
+        self.gone = 0;
         let again = std::mem::take(&mut self.again);
         while let Some(completion) = self.desk.driver.next() {
             self.on_completion(completion);
@@ -165,6 +175,7 @@ impl<D: Driver> Worker<D> {
         [
             self.wheel.next_ms(now_ms),
             self.accept_retry_ms.map(until),
+            self.room_ms.map(until),
             drain,
         ]
         .into_iter()
@@ -220,23 +231,27 @@ impl<D: Driver> Worker<D> {
         }
         if full || excess > 0 {
             self.desk.block.hit(Limit::ConnectionsMax);
-            self.crowded = excess.max(1);
+            // Places that came free before this one was taken are in the count already.
+            (self.crowded, self.gone) = (excess.max(1), 0);
             self.desk.driver.accept_pause();
         }
     }
 
-    /// Closes those that keep it waiting longest; false when nobody does.
-    fn make_room(&mut self, least: usize) -> bool {
-        let limits = self.desk.shared.limits;
-        let chosen = room::choose(&self.connections, &limits, self.desk.now_ms, least);
+    /// Closes those that keep it waiting longest; when nobody does, the time to ask again.
+    fn make_room(&mut self, least: usize) -> Result<(), u64> {
+        let (limits, now_ms) = (self.desk.shared.limits, self.desk.now_ms);
+        let choice = room::choose(&self.connections, &limits, now_ms, least);
+        let soonest_ms = now_ms + ROOM_LOOK_MS;
+        let mut next_ms = choice.next_ms.unwrap_or(u64::MAX).max(soonest_ms);
         let mut made = false;
-        for id in chosen {
+        for id in choice.ids {
             let Some(connection) = self.connections.get(id) else {
                 continue;
             };
             let idle = connection.state() == State::Idle;
             if idle && self.desk.driver.has_input(id) {
-                // Its request has come since this turn began.
+                // Its request has come since this turn began; it is answered in the next.
+                next_ms = soonest_ms;
                 continue;
             }
             if let (false, Some(observer)) = (made, &self.desk.shared.observer) {
@@ -246,7 +261,7 @@ impl<D: Driver> Worker<D> {
             self.close(id, Ending::CutOff, !idle);
             made = true;
         }
-        made
+        if made { Ok(()) } else { Err(next_ms) }
     }
 
     /// No descriptor or no memory: nothing is accepted for a moment, what is open is served.
@@ -254,7 +269,7 @@ impl<D: Driver> Worker<D> {
         self.desk.block.shed.add(u64::from(shed));
         self.tell_trouble(error);
         self.crowded = 1;
-        self.pause_accept();
+        self.pause_accept(None);
     }
 
     /// Tells the observer once, and again when there was enough for a while.
@@ -267,38 +282,50 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// The kernel's backlog holds who comes meanwhile.
-    fn pause_accept(&mut self) {
+    /// The kernel's backlog holds who comes meanwhile. Room is looked for at `room_ms`, or not.
+    fn pause_accept(&mut self, room_ms: Option<u64>) {
         self.desk.driver.accept_pause();
         self.accept_retry_ms = Some(self.desk.now_ms + ACCEPT_RETRY_MS);
+        self.room_ms = room_ms;
     }
 
     /// At the end of a turn: who asked for something in it is not idle.
     fn accept_again(&mut self) {
+        let (max, now_ms, gone) = (self.connections_max(), self.desk.now_ms, self.gone);
+        // Whoever has gone has left room for one.
         let retry = self
             .accept_retry_ms
-            .is_some_and(|at| at <= self.desk.now_ms);
-        let max = self.connections_max();
+            .is_some_and(|at| at <= now_ms || gone > 0);
         let crowded = std::mem::take(&mut self.crowded);
         if crowded > 0 {
-            let made = self.make_room(crowded);
-            if self.accept_retry_ms.is_some() {
+            let failed = self.accept_retry_ms.is_some();
+            let made = match gone < crowded {
+                true => self.make_room(crowded),
+                false => Ok(()),
+            };
+            if failed {
+                // Others on this machine may take what was freed: that is no reason to hurry.
                 return;
             }
-            self.accept_full = made || self.connections.len() >= max;
-            if !made {
-                return self.pause_accept();
+            self.accept_full = made.is_ok() || self.connections.len() >= max;
+            if let Err(at) = made {
+                return self.pause_accept(Some(at));
             }
         }
-        if retry && self.accept_full && self.connections.len() >= max && !self.make_room(1) {
-            // Somebody may have kept it waiting for long enough by then.
-            return self.pause_accept();
+        let full = self.connections.len() >= max;
+        if self.room_ms.is_some_and(|at| at <= now_ms) || retry && self.accept_full && full {
+            // Somebody may have kept it waiting for long enough by now.
+            match self.make_room(1) {
+                Ok(()) => self.accept_full = true,
+                Err(at) if full => return self.pause_accept(Some(at)),
+                Err(at) => self.room_ms = Some(at),
+            }
         }
         if self.connections.len() >= max || !(retry || self.accept_full) {
             return;
         }
         self.accept_full = false;
-        self.accept_retry_ms = None;
+        (self.accept_retry_ms, self.room_ms) = (None, None);
         if !self.accept_held {
             self.desk.driver.accept_resume();
         }
@@ -431,6 +458,7 @@ impl<D: Driver> Worker<D> {
         self.desk.block.closed.add(1);
         self.connections.close(id);
         self.wheel.clear(id.0);
+        self.gone += 1;
         self.desk.driver.close(id, reset);
     }
 
@@ -713,83 +741,4 @@ fn advance<D: Driver>(
             Phase::Waiting | Phase::Sending | Phase::Closing | Phase::Free => return at,
         }
     }
-}
-
-/// Passes a body on to the pipe of an upload, as far as the pipe has room.
-fn upload<D: Driver>(desk: &mut Desk<D>, connection: &mut Connection, data: &[u8]) -> usize {
-    let mut at = 0;
-    loop {
-        let Some(suspended) = &mut connection.exchange else {
-            return at;
-        };
-        let Some(writer) = &mut suspended.upload else {
-            return at;
-        };
-        let room = match writer.await_room() {
-            Push::Full => return at,
-            Push::Closed => usize::MAX,
-            Push::Taken(room) => room,
-        };
-        let rest = &data[at..];
-        let limits = &desk.shared.limits;
-        let mut event = connection
-            .session
-            .receive_body(&rest[..rest.len().min(room)], limits);
-        if event == Ok(BodyEvent::NeedMore { consumed: 0 }) && room < rest.len() {
-            // Only a trailer section is not consumed as it comes.
-            event = connection.session.receive_body(rest, limits);
-        }
-        match event {
-            Ok(BodyEvent::NeedMore { consumed: 0 }) => return at,
-            Ok(BodyEvent::NeedMore { consumed } | BodyEvent::End { consumed }) => at += consumed,
-            Ok(BodyEvent::Data { bytes, consumed }) => {
-                at += consumed;
-                suspended.body_bytes += bytes.len() as u64;
-                if suspended.body_bytes > suspended.body_max {
-                    desk.refuse(connection, Error::BodyTooLarge);
-                    return at;
-                }
-                // The room was asked for, and nobody else writes; a reader that is gone
-                // leaves the bytes to be dropped.
-                let _ = writer.push(bytes);
-            }
-            Err(error) => {
-                desk.refuse(connection, error);
-                return at;
-            }
-        }
-        if !connection.session.wants_body() {
-            if let Some(mut writer) = connection.exchange.as_mut().and_then(|e| e.upload.take()) {
-                writer.finish();
-            }
-            desk.enter(connection, Phase::Waiting);
-            return at;
-        }
-    }
-}
-
-/// Reads the rest of a body that nobody wants.
-fn discard<D: Driver>(desk: &mut Desk<D>, connection: &mut Connection, data: &[u8]) -> usize {
-    let mut at = 0;
-    if connection.phase_bytes > desk.shared.limits.discard_bytes_max {
-        desk.block.hit(Limit::DiscardBytesMax);
-        desk.enter(connection, Phase::Closing);
-        return at;
-    }
-    while connection.session.wants_body() {
-        match connection
-            .session
-            .receive_body(&data[at..], &desk.shared.limits)
-        {
-            Ok(BodyEvent::NeedMore { consumed }) => return at + consumed,
-            Ok(BodyEvent::End { consumed } | BodyEvent::Data { consumed, .. }) => at += consumed,
-            // The answer is out: nothing can be said any more.
-            Err(_) => {
-                desk.enter(connection, Phase::Closing);
-                return at;
-            }
-        }
-    }
-    desk.settle(connection);
-    at
 }

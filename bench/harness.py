@@ -271,15 +271,18 @@ def family(pid):
     return pids
 
 
-def start(run, wrapper=(), env=None, output=subprocess.DEVNULL, patience=60):
+def pin_server():
+    os.sched_setaffinity(0, {SERVER_CORE})
+
+
+def start(run, wrapper=(), env=None, output=subprocess.DEVNULL, patience=60, prepare=pin_server):
     """Starts a pinned server and waits until it answers what it is asked for."""
     run.port = free_port()
     command = [*wrapper, *run.command]
     errors = open(f"{run.scratch}/{run.name}.stderr", "w+")
     run.process = subprocess.Popen(
         command, stdout=output, stderr=errors, stdin=subprocess.DEVNULL,
-        env=dict(os.environ, **(env or {})),
-        preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}))
+        env=dict(os.environ, **(env or {})), preexec_fn=prepare)
     deadline = time.monotonic() + patience
     while True:
         if run.process.poll() is not None:

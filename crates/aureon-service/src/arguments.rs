@@ -13,6 +13,7 @@ use lexopt::{Arg, Parser};
 use crate::completions::SHELLS;
 use crate::config::Given;
 use crate::explain::Question;
+use crate::managed::ACTIONS;
 use crate::problem::{Place, Problem, nearest};
 use crate::settings::{self, SETTINGS};
 use crate::value::Kind;
@@ -34,6 +35,8 @@ pub enum Command {
     Reload,
     /// Have the running service hand over to a new process.
     Upgrade,
+    /// Be a service of Windows, or have its manager do something.
+    Service,
     /// Print a shell's completions.
     Completions,
     /// Print help.
@@ -43,7 +46,7 @@ pub enum Command {
 }
 
 /// Every command with its line of help, the default first.
-pub const COMMANDS: [(&str, Command, &str); 10] = [
+pub const COMMANDS: [(&str, Command, &str); 11] = [
     (
         "serve",
         Command::Serve,
@@ -78,6 +81,11 @@ pub const COMMANDS: [(&str, Command, &str); 10] = [
         "upgrade",
         Command::Upgrade,
         "Have it hand over to a new process, and tell whether it did",
+    ),
+    (
+        "service",
+        Command::Service,
+        "On Windows: service install|start|stop|reload|status|remove",
     ),
     (
         "completions",
@@ -122,8 +130,10 @@ pub struct Arguments {
     pub json: bool,
     /// What `explain` is asked.
     pub question: Question,
-    /// The shell that `completions` is for.
-    pub shell: String,
+    /// The shell that `completions` is for; what `service` is to do.
+    pub topic: String,
+    /// The directory that `service run` writes to.
+    pub place: String,
     /// The file named by `--config`.
     pub config: Option<String>,
     /// Settings in the order given.
@@ -138,7 +148,8 @@ pub fn parse_arguments(arguments: Vec<OsString>) -> Result<Arguments, Vec<Proble
             command: Command::Serve,
             json: false,
             question: Question::default(),
-            shell: String::new(),
+            topic: String::new(),
+            place: String::new(),
             config: None,
             flags: Vec::new(),
         },
@@ -156,7 +167,12 @@ pub fn parse_arguments(arguments: Vec<OsString>) -> Result<Arguments, Vec<Proble
     if matches!(found.command, Command::Help | Command::Version) {
         return Ok(found);
     }
-    if found.json && matches!(found.command, Command::Serve | Command::Healthcheck) {
+    if found.json
+        && matches!(
+            found.command,
+            Command::Serve | Command::Healthcheck | Command::Service
+        )
+    {
         let place = Place::Flag("--json".to_owned());
         let what = "only `check`, `explain`, `status`, `reload` and `upgrade` report as JSON";
         problems.push(Problem::new(place, what, ""));
@@ -168,19 +184,34 @@ pub fn parse_arguments(arguments: Vec<OsString>) -> Result<Arguments, Vec<Proble
         let fix = "write aureond explain GET /path";
         problems.push(Problem::new(place, "a path is explained", fix));
     }
-    if found.command == Command::Completions && !SHELLS.contains(&found.shell.as_str()) {
-        let place = Place::Flag("completions".to_owned());
-        problems.push(Problem::new(
-            place,
-            "a shell is named",
-            "write bash, zsh or fish",
-        ));
-    }
+    problems.extend(problem_of_topic(&found));
     if problems.is_empty() {
         Ok(found)
     } else {
         Err(problems)
     }
+}
+
+/// What is wrong with the word behind `completions` and `service`, or with what else is there.
+fn problem_of_topic(found: &Arguments) -> Option<Problem> {
+    let topic = found.topic.as_str();
+    let (command, what, fix) = match found.command {
+        Command::Completions if !SHELLS.contains(&topic) => {
+            ("completions", "a shell is named", "write bash, zsh or fish")
+        }
+        Command::Service if matches!(topic, "install" | "run") => return None,
+        Command::Service if !ACTIONS.contains(&topic) => (
+            "service",
+            "what to do is named",
+            "write install, start, stop, reload, status or remove",
+        ),
+        Command::Service if found.config.is_some() || !found.flags.is_empty() => {
+            ("service", "only `service install` takes settings", "")
+        }
+        _ => return None,
+    };
+    let place = Place::Flag(command.to_owned());
+    Some(Problem::new(place, what, fix))
 }
 
 struct Reader {
@@ -348,8 +379,14 @@ impl Reader {
         if self.is_question(&word) {
             return;
         }
-        if self.found.command == Command::Completions && self.found.shell.is_empty() {
-            self.found.shell = word;
+        let topical = matches!(self.found.command, Command::Completions | Command::Service);
+        if topical && self.found.topic.is_empty() {
+            self.found.topic = word;
+            return;
+        }
+        let runs = self.found.command == Command::Service && self.found.topic == "run";
+        if runs && self.found.place.is_empty() {
+            self.found.place = word;
             return;
         }
         let first = !self.command_named && self.found.flags.iter().all(|given| given.flag != "DIR");

@@ -8,6 +8,8 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use aureon::sys::signal;
+
 use crate::address::Address;
 use crate::arguments::{Arguments, Command, parse_arguments};
 use crate::asking::{Answered, PATIENCE, ask};
@@ -16,6 +18,7 @@ use crate::completions::write_completions;
 use crate::config::{ADMIN_NAME, Loaded, Source};
 use crate::health::READY_PATH;
 use crate::help::{VERSION, write_help};
+use crate::managed::manage;
 use crate::problem::{Exit, Place, Problem, exit_of};
 use crate::service::{Failure, Service, say};
 use crate::value::show_digits;
@@ -32,18 +35,20 @@ pub fn run(arguments: Vec<OsString>, build: impl FnOnce(Service) -> Service) -> 
     match arguments.command {
         Command::Help => print(write_help().as_bytes()),
         Command::Version => print(VERSION.as_bytes()),
-        Command::Completions => print(write_completions(&arguments.shell).as_bytes()),
+        Command::Completions => print(write_completions(&arguments.topic).as_bytes()),
         Command::Check => check(arguments),
         Command::Healthcheck => healthcheck(arguments),
         Command::Status => status(arguments),
+        Command::Reload if signal::BY_NAME => reload_by_name(arguments),
         Command::Reload => order(arguments, "/reload"),
         Command::Upgrade => order(arguments, "/upgrade"),
         Command::Explain => explain(arguments, build),
+        Command::Service => manage(arguments, build),
         Command::Serve => serve(arguments, build),
     }
 }
 
-fn source(arguments: Arguments) -> Source {
+pub(crate) fn source(arguments: Arguments) -> Source {
     Source {
         file: arguments.config,
         flags: arguments.flags,
@@ -161,6 +166,32 @@ fn order(arguments: Arguments, target: &str) -> Exit {
     exit
 }
 
+/// The same where there are no admin sockets: a process is found by its first address, and tells
+/// by itself what comes of it.
+fn reload_by_name(arguments: Arguments) -> Exit {
+    let json = arguments.json;
+    let loaded = match source(arguments).load() {
+        Ok(loaded) => loaded,
+        Err(problems) => return fail(&problems, json),
+    };
+    let address = loaded
+        .addresses
+        .first()
+        .map_or_else(String::new, Address::show);
+    match signal::reload(&address) {
+        Ok(()) if json => print(b"{\"ok\":true,\"lines\":[]}\n"),
+        Ok(()) => {
+            say("asked; it tells on its standard error what came of it");
+            Exit::Fine
+        }
+        Err(error) => {
+            say(&["nobody hears it for ", &address, ": ", &error.text()].concat());
+            say("whoever runs a service says `aureond service reload`");
+            Exit::Failed
+        }
+    }
+}
+
 /// Asks the admin socket of the running service: the one that the configuration names, else the
 /// one in the runtime directory that the shipped unit has.
 fn ask_admin(arguments: Arguments, method: &str, target: &str) -> Result<Answered, Exit> {
@@ -173,7 +204,10 @@ fn ask_admin(arguments: Arguments, method: &str, target: &str) -> Result<Answere
     ask(address, false, method, target, ORDER_PATIENCE).map_err(|error| {
         let shown = address.show();
         say(&["nobody answers on ", &shown, ": ", &error.to_string()].concat());
-        say("a service listens there when it was started with --admin unix:PATH, or by the unit");
+        say(match signal::BY_NAME {
+            true => "a port tells /metrics and no more; `aureond service status` asks the system",
+            false => "one that was started with --admin unix:PATH, or by the unit, listens there",
+        });
         Exit::Failed
     })
 }
@@ -199,7 +233,7 @@ fn read_lines(json: &[u8]) -> Vec<String> {
     lines
 }
 
-fn serve(arguments: Arguments, build: impl FnOnce(Service) -> Service) -> Exit {
+pub(crate) fn serve(arguments: Arguments, build: impl FnOnce(Service) -> Service) -> Exit {
     let service = match Service::new(source(arguments)) {
         Ok(service) => service,
         Err(problems) => return fail(&problems, false),
@@ -218,7 +252,7 @@ fn tell(failure: &Failure) -> Exit {
 }
 
 /// Tells every problem. One of a file begins with `file:line:column:`, which editors follow.
-fn fail(problems: &[Problem], json: bool) -> Exit {
+pub(crate) fn fail(problems: &[Problem], json: bool) -> Exit {
     if json {
         let written = print(&write_problems_json(problems));
         return if written == Exit::Fine {
@@ -241,7 +275,7 @@ fn fail(problems: &[Problem], json: bool) -> Exit {
 }
 
 /// Prints what was asked for. A reader that has enough (`aureond help | head`) is no failure.
-fn print(bytes: &[u8]) -> Exit {
+pub(crate) fn print(bytes: &[u8]) -> Exit {
     let mut out = io::stdout();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Exit::Fine,

@@ -19,7 +19,7 @@
 //! [`api`], the [`site`]) in its [`sandbox`] on what it may [`inherit`], and is [`ready`] when it
 //! has answered itself. Then [`supervisor`] obeys orders: [`reload`], [`upgrade`], stop; it
 //! tells [`systemd`] and keeps the [`watchdog`]. [`asking`] asks a service that runs, [`explain`]
-//! one that does not.
+//! one that does not, and `managed` the manager of services that Windows has.
 //! [`observer`] hears of each exchange, [`access_log`] carries its [`line`](mod@line) to standard
 //! output or a [`log_file`], as [`logging`] has it; [`exchanges`] keeps the last ones. [`admin`]
 //! tells them, the [`metrics`] by [`exposition`] and the [`status`], and takes orders through a
@@ -53,6 +53,7 @@ pub mod log_file;
 pub mod log_pipe;
 pub mod logging;
 pub mod machine;
+mod managed;
 pub mod metrics;
 pub mod observer;
 pub mod problem;

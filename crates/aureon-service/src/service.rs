@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use aureon::Router;
 use aureon::server::{Running, Server};
-use aureon::sys::descriptors;
+use aureon::sys::{descriptors, services, signal};
 
 use crate::address::Address;
 use crate::admin::Admin;
@@ -23,13 +23,14 @@ use crate::health::{Health, State};
 use crate::inherit::Inherited;
 use crate::logging::Logging;
 use crate::metrics::Sources;
-use crate::observer::LogObserver;
+use crate::observer::{LogObserver, now_ms};
 use crate::problem::{Exit, Problem};
 use crate::ready::wait_until_served;
 use crate::reload::Reload;
 use crate::routes::{Lasting, build_app};
 use crate::sandbox;
 use crate::settings::Config;
+use crate::stamp::write_stamp;
 use crate::supervisor::Supervisor;
 use crate::systemd::Manager;
 
@@ -230,6 +231,13 @@ fn serve(
     if let Some(handed) = inherited.handed.take() {
         handed.finish().map_err(gone)?;
     }
+    // So that whoever knows the configuration finds the process.
+    if let (true, Some(aureon::server::Address::Ip(address))) =
+        (signal::BY_NAME, running.addresses().first())
+        && let Err(error) = signal::answer_to(&address.to_string())
+    {
+        say(&["`aureond reload` will not be heard: ", &error.text()].concat());
+    }
     manager.ready("serving");
     announce(
         &reload.loaded.config,
@@ -245,7 +253,12 @@ pub(crate) fn failed(what: &str, error: &io::Error) -> Failure {
 
 /// Writes a line to standard error; if that is gone there is nobody to tell.
 pub fn say(line: &str) {
-    drop(io::stderr().write_all(["aureond: ", line, "\n"].concat().as_bytes()));
+    let mut text = ["aureond: ", line, "\n"].concat().into_bytes();
+    // A service manager that keeps messages puts the time before each; a file does not.
+    if services::is_redirected() {
+        text = [&write_stamp(now_ms())[..], b" ", &text].concat();
+    }
+    drop(io::stderr().write_all(&text));
 }
 
 /// Ends a server that could not be started whole; what was accepted meanwhile is still answered.

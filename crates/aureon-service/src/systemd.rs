@@ -36,7 +36,7 @@ impl Manager {
         };
         let watchdog = number("WATCHDOG_USEC").filter(|us| *us > 0 && meant("WATCHDOG_PID"));
         Manager {
-            notifier: socket.and_then(|name| Notifier::new(&name).ok()),
+            notifier: (socket.and_then(|name| Notifier::new(&name).ok())).or_else(Notifier::own),
             watchdog: watchdog.map(Duration::from_micros),
         }
     }

@@ -251,6 +251,20 @@ pub const CLOSE_FLUSH_MS: u64 = 10_000;
 /// Ctrl-C means something, a seventeenth does not.
 pub const SIGNALS_WAITING_MAX: usize = 16;
 
+/// Bytes of stack of a thread that waits for Windows and passes on what it hears. 64 KiB.
+pub const WAITING_STACK_BYTES: usize = 64 * 1024;
+
+/// Milliseconds within which the manager of services of Windows is told that a start or an end
+/// goes on. It is told every second; 10 s leave room for a machine that is busy.
+pub const SERVICE_HINT_MS: u32 = 10_000;
+
+/// Milliseconds between two such words. 1 s.
+pub const SERVICE_REPORT_MS: u64 = 1_000;
+
+/// Milliseconds after which it starts a service again that crashed: the first time, the second, and
+/// from the third on. At once as systemd, then slowly: what crashes each time must not fill disks.
+pub const SERVICE_RESTARTS_MS: [u32; 3] = [1_000, 10_000, 60_000];
+
 /// Events taken from the kernel in one turn. 256.
 pub const EVENTS_PER_TURN: usize = 256;
 

@@ -30,8 +30,9 @@
 //! What the other rooms ask of a system has the same names on every one of them, and they ask for
 //! nothing else: [`SystemDriver`] and [`SystemWaker`], [`socket`] (listeners), [`dir`] (files
 //! beneath a root), [`signal`], [`process`] (another process takes over), [`notify`] (a service
-//! manager), [`output`], [`descriptors`], [`sandbox`]. Where a system has no such thing its door
-//! is there all the same, and says so by an `Unsupported` error or by `None`.
+//! manager is told), [`services`] (one is asked), [`output`], [`descriptors`], [`sandbox`]. Where
+//! a system has no such thing its door is there all the same, and says so by an `Unsupported` error
+//! or by `None`.
 //!
 //! # How each kernel interface fits
 //!
@@ -67,11 +68,11 @@ pub use epoll::{Epoll as SystemDriver, EventFd as SystemWaker};
 #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
 pub use kqueue::{Kqueue as SystemDriver, Trigger as SystemWaker};
 #[cfg(unix)]
-pub use unix::{descriptors, dir, notify, output, process, signal, socket};
+pub use unix::{descriptors, dir, notify, output, process, services, signal, socket};
 #[cfg(windows)]
 pub use windows::{
     Iocp as SystemDriver, PortWaker as SystemWaker, descriptors, dir, notify, output, process,
-    signal, socket,
+    services, signal, socket,
 };
 
 use std::fs::File;

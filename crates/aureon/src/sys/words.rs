@@ -1,4 +1,4 @@
-//! What is said in the same words on every system: files, signals, ends of processes.
+//! What is said in the same words on every system: files, signals, ends of processes, services.
 //!
 //! Only types. What a system has to do to fill them in stands in its own files, which re-export
 //! them, so that `sys::dir::Facts` and `sys::signal::Signal` are the names to use outside.
@@ -133,4 +133,74 @@ pub enum Use {
     Write,
     /// To run it, or to go through a directory.
     Enter,
+}
+
+/// The system's number for why something failed: an error that is no more than that, so that
+/// nothing has to be given back on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code(pub i32);
+
+impl Code {
+    /// What the system says of it.
+    pub fn text(self) -> String {
+        std::io::Error::from_raw_os_error(self.0).to_string()
+    }
+}
+
+/// A service as it is to be installed.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// Its name among the services.
+    pub name: &'a str,
+    /// Its name for people.
+    pub title: &'a str,
+    /// What it does, in a sentence.
+    pub about: &'a str,
+    /// The whole command line, quoted as the system reads it.
+    pub command: &'a str,
+    /// The account that it runs as.
+    pub account: &'a str,
+    /// Milliseconds that it may take to stop when the machine does.
+    pub stop_ms: u32,
+}
+
+/// What a service manager is asked to do with a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// To start it.
+    Start,
+    /// To have it stop.
+    Stop,
+    /// To have it read its configuration again.
+    Reload,
+    /// To forget it.
+    Remove,
+}
+
+/// What a service is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing: there is no process.
+    Stopped,
+    /// It does not answer yet.
+    Starting,
+    /// It answers.
+    Running,
+    /// It finishes what runs.
+    Stopping,
+}
+
+/// How a service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// What it is doing.
+    pub state: State,
+    /// Another number than before, when it came nearer to its next state.
+    pub checkpoint: u32,
+    /// Its process, or 0.
+    pub pid: u32,
+    /// The code that it stopped with, if it said one other than 0.
+    pub code: Option<u32>,
+    /// Else the system's number for why it stopped; 0 is none.
+    pub error: u32,
 }

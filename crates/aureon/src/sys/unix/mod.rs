@@ -1,10 +1,11 @@
-//! POSIX systems: sockets, descriptors, output, files beneath a root, signals, processes, the
-//! service manager. One file each; nothing here is about one kernel alone.
+//! POSIX systems: sockets, descriptors, output, files beneath a root, signals, processes, service
+//! managers. One file each; nothing here is about one kernel alone.
 
 pub mod descriptors;
 pub mod dir;
 pub mod notify;
 pub mod output;
 pub mod process;
+pub mod services;
 pub mod signal;
 pub mod socket;

@@ -12,7 +12,7 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-pub use crate::sys::words::Signal;
+pub use crate::sys::words::{Code, Signal};
 
 impl Signal {
     const fn number(self) -> libc::c_int {
@@ -76,6 +76,23 @@ impl Signals {
             }
         }
     }
+}
+
+/// Whether a process is told to reload by name: `SIGHUP` does it here, by number.
+pub const BY_NAME: bool = false;
+
+/// # Errors
+///
+/// None: nobody is told by name here.
+pub fn answer_to(_: &str) -> Result<(), Code> {
+    Ok(())
+}
+
+/// # Errors
+///
+/// Always: nobody is told by name here.
+pub fn reload(_: &str) -> Result<(), Code> {
+    Err(Code(libc::ENOSYS))
 }
 
 /// The handler must not block when the pipe is full; 64 KiB of unread signals are enough.

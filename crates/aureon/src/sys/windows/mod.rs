@@ -2,8 +2,8 @@
 //!
 //! `port` and `operation` hold what the rest stands on: a completion port, and operations whose
 //! memory is the kernel's until their completion has come out of one. `accepting` shares a
-//! listener among workers. What Windows has not (descriptors that a child inherits, a service
-//! manager's socket) says so by `Unsupported`.
+//! listener among workers. `services` is the manager of services. What Windows has not (descriptors
+//! that a child inherits) says so by `Unsupported`.
 
 mod accepting;
 pub mod descriptors;
@@ -14,6 +14,7 @@ mod operation;
 pub mod output;
 mod port;
 pub mod process;
+pub mod services;
 pub mod signal;
 mod slot;
 pub mod socket;

@@ -1,33 +1,43 @@
-//! Telling a service manager how a process is: systemd's protocol, which Windows has not.
+//! Telling a service manager how a process is: systemd's words for the manager of Windows.
 //!
-//! The same door as on the other systems. Nobody sets `NOTIFY_SOCKET` here, so that nobody asks.
+//! The same door as on the other systems. Nobody sets `NOTIFY_SOCKET` here: the manager that has
+//! started this process is told by `services`.
 
-use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::io;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// Where messages go: nowhere.
+use super::services;
+
+/// Where messages go: to the manager that started this process.
 #[derive(Debug)]
-pub struct Notifier(Infallible);
+pub struct Notifier(());
 
 impl Notifier {
     /// # Errors
     ///
-    /// Always: there is no such manager here.
+    /// Always: there is no manager here that is told over a socket.
     pub fn new(_: &OsStr) -> io::Result<Notifier> {
-        let text = "Windows has no manager that is told over a socket";
-        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+        Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Sends assignments, one a line.
+    /// One for the manager that started this process, where it need not be named.
+    pub fn own() -> Option<Notifier> {
+        services::is_entered().then_some(Notifier(()))
+    }
+
+    /// Sends assignments, one a line. That requests are answered is all it wants to know: that the
+    /// end has begun it knows, because it asked for it, and a reload is no state of a service here.
     ///
     /// # Errors
     ///
-    /// None: there is no such value.
-    pub fn send(&self, _: &str) -> io::Result<()> {
-        match self.0 {}
+    /// None.
+    pub fn send(&self, text: &str) -> io::Result<()> {
+        if text.starts_with("READY=1") {
+            services::ready();
+        }
+        Ok(())
     }
 }
 

@@ -1,22 +1,31 @@
 //! Console events of Windows, as values that a thread waits for.
 //!
-//! Ctrl-C is [`Signal::Interrupt`]; Ctrl-Break, the closing of the console, the end of the session
-//! and of the machine are [`Signal::Terminate`]. The system calls the handler on a thread of its
-//! own. After the last three it ends the process as soon as the handler returns, so that ours does
-//! not: the process then has the system's five to twenty seconds to end by itself.
+//! Ctrl-C is [`Signal::Interrupt`]; Ctrl-Break, the closing of the console and the end of the
+//! machine are [`Signal::Terminate`]. The system calls the handler on a thread of its own. After
+//! the last two it ends the process as soon as the handler returns, so that ours does not: the
+//! process then has the system's five to twenty seconds to end by itself. `services` adds what a
+//! service is told, and an event with a name stands for `SIGHUP`.
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::thread;
 
-use windows_sys::Win32::Foundation::FALSE;
-use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_C_EVENT, SetConsoleCtrlHandler};
+use windows_sys::Win32::Foundation::{ERROR_ALREADY_EXISTS, FALSE, WAIT_OBJECT_0};
+use windows_sys::Win32::System::Console::{
+    CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_LOGOFF_EVENT, SetConsoleCtrlHandler,
+};
+use windows_sys::Win32::System::Threading::{
+    CreateEventW, EVENT_MODIFY_STATE, INFINITE, OpenEventW, SetEvent, WaitForSingleObject,
+};
 use windows_sys::core::BOOL;
 
-use crate::limits::SIGNALS_WAITING_MAX;
-pub use crate::sys::words::Signal;
+use super::services::{done, wide};
+use crate::limits::{SIGNALS_WAITING_MAX, WAITING_STACK_BYTES};
+use crate::sys::thread;
+pub use crate::sys::words::{Code, Signal};
 
 /// Whether the handler is in place.
 static CAUGHT: AtomicBool = AtomicBool::new(false);
@@ -58,7 +67,70 @@ impl Signals {
     }
 }
 
-fn arrive(signal: Signal) {
+/// Whether a process is told to reload by name: there is no `SIGHUP` here.
+pub const BY_NAME: bool = true;
+
+/// The event by which a process of that name is told.
+///
+/// `Global`, because services have a session of their own. Nobody is named who may open it: then it
+/// is who this process runs as, and the system; whoever else made one of that name is not heard.
+fn event_of(name: &str) -> Vec<u16> {
+    wide(&["Global\\aureond-", name, "-reload"].concat())
+}
+
+/// Has [`Signal::Hangup`] arrive whenever somebody says [`reload`] with this name.
+///
+/// # Errors
+///
+/// There is such a name already, or no thread left.
+pub fn answer_to(name: &str) -> Result<(), Code> {
+    let name = event_of(name);
+    // SAFETY: the name ends with a zero and lives across the call. A handle that is not null is
+    // nobody else's.
+    let event = unsafe {
+        let event = CreateEventW(ptr::null(), FALSE, FALSE, name.as_ptr());
+        let code = Code::last();
+        if event.is_null() {
+            return Err(code);
+        }
+        let event = OwnedHandle::from_raw_handle(event);
+        if code.0 == ERROR_ALREADY_EXISTS.cast_signed() {
+            return Err(code);
+        }
+        event
+    };
+    let body = move || {
+        // SAFETY: the event is open as long as this thread waits for it.
+        while unsafe { WaitForSingleObject(event.as_raw_handle(), INFINITE) } == WAIT_OBJECT_0 {
+            arrive(Signal::Hangup);
+        }
+        Ok(())
+    };
+    thread::start("reload", WAITING_STACK_BYTES, Box::new(body))
+        .map(drop)
+        .map_err(|error| Code(error.raw_os_error().unwrap_or(0)))
+}
+
+/// Tells the process of that name to reload; what comes of it, it tells itself.
+///
+/// # Errors
+///
+/// There is none, or it is somebody else's.
+pub fn reload(name: &str) -> Result<(), Code> {
+    let name = event_of(name);
+    // SAFETY: the name ends with a zero and lives across the call. A handle that is not null is
+    // nobody else's, and open until the end of the block.
+    unsafe {
+        let event = OpenEventW(EVENT_MODIFY_STATE, FALSE, name.as_ptr());
+        if event.is_null() {
+            return Err(Code::last());
+        }
+        let event = OwnedHandle::from_raw_handle(event);
+        done(SetEvent(event.as_raw_handle()))
+    }
+}
+
+pub(super) fn arrive(signal: Signal) {
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     if waiting.len() < SIGNALS_WAITING_MAX {
         waiting.push_back(signal);
@@ -72,10 +144,12 @@ extern "system" fn on_event(event: u32) -> BOOL {
     match event {
         CTRL_C_EVENT => arrive(Signal::Interrupt),
         CTRL_BREAK_EVENT => arrive(Signal::Terminate),
+        // Only services hear of it, whenever anybody logs off: what runs in his session was ended.
+        CTRL_LOGOFF_EVENT => {}
         _ => {
             arrive(Signal::Terminate);
             loop {
-                thread::park();
+                std::thread::park();
             }
         }
     }
@@ -86,6 +160,16 @@ extern "system" fn on_event(event: u32) -> BOOL {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use windows_sys::Win32::Foundation::ERROR_FILE_NOT_FOUND;
+
+    #[test]
+    fn a_process_is_told_by_its_name_and_a_name_is_one_processs() {
+        let code = |code: u32| Err(Code(code.cast_signed()));
+        assert_eq!(reload("nobody"), code(ERROR_FILE_NOT_FOUND));
+        answer_to("somebody").unwrap();
+        assert_eq!(answer_to("somebody"), code(ERROR_ALREADY_EXISTS));
+        reload("somebody").unwrap();
+    }
 
     #[test]
     fn events_come_out_in_order_and_catching_twice_is_refused() {

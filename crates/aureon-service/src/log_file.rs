@@ -258,28 +258,4 @@ mod tests {
             assert_eq!(directory.read("log").as_bytes(), lines(2..3));
         }
     }
-
-    #[test]
-    fn a_disk_that_is_full_tears_no_line() {
-        let mut log = LogFile::open(Path::new("/dev/full"), 1_000, 1).unwrap();
-        let error = log.write_all(&lines(0..3)).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        // It is tried again with every write.
-        assert!(log.write_all(&lines(0..3)).is_err());
-    }
-
-    #[test]
-    fn a_directory_that_is_gone_is_an_error_until_it_is_back() {
-        let directory = Directory::new("gone");
-        let path = directory.0.join("logs/log");
-        assert!(LogFile::open(&path, 100, 1).is_err());
-        fs::create_dir(directory.0.join("logs")).unwrap();
-        let mut log = LogFile::open(&path, 100, 1).unwrap();
-        fs::remove_dir_all(directory.0.join("logs")).unwrap();
-        log.reopen_flag().store(true, Ordering::Release);
-        assert!(log.write_all(&lines(0..1)).is_err());
-        fs::create_dir(directory.0.join("logs")).unwrap();
-        log.write_all(&lines(1..2)).unwrap();
-        assert_eq!(directory.read("logs/log").as_bytes(), lines(1..2));
-    }
 }

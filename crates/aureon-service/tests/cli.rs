@@ -330,7 +330,6 @@ fn by_default_both_loopback_addresses_listen_on_the_port() {
 }
 
 #[test]
-#[cfg(unix)] // It is ended by a signal.
 fn logs_a_json_line_for_each_exchange_and_none_for_health_checks() {
     let place = Place::new("cli-log");
     let daemon = Daemon::start(&place, &[]);
@@ -383,7 +382,6 @@ fn logs_a_json_line_for_each_exchange_and_none_for_health_checks() {
 }
 
 #[test]
-#[cfg(unix)] // It is ended by a signal.
 fn the_log_can_be_pretty_or_off() {
     let place = Place::new("cli-pretty");
     let daemon = Daemon::start(&place, &["--log", "pretty"]);
@@ -397,7 +395,6 @@ fn the_log_can_be_pretty_or_off() {
 }
 
 #[test]
-#[cfg(unix)] // It is ended by a signal.
 fn term_finishes_what_runs_and_ends_well() {
     const SIZE: usize = 64 << 20;
     let place = Place::new("cli-drain");
@@ -427,7 +424,6 @@ fn term_finishes_what_runs_and_ends_well() {
 }
 
 #[test]
-#[cfg(unix)] // It is ended by a signal.
 fn a_second_int_stops_at_once() {
     let place = Place::new("cli-int");
     place.write("large.bin", vec![7; 64 << 20]);
@@ -446,7 +442,6 @@ fn a_second_int_stops_at_once() {
 }
 
 #[test]
-#[cfg(unix)] // It is ended by a signal.
 fn a_log_that_nobody_reads_blocks_nobody() {
     let place = Place::new("cli-blocked");
     let mut daemon = Daemon::start(&place, &[]);
@@ -481,6 +476,48 @@ fn a_log_that_nobody_reads_blocks_nobody() {
     daemon.line_with("the reader of the access log is stuck");
     assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
     drop(unread);
+}
+
+#[test]
+fn what_a_service_is_to_do_is_named_and_only_installing_takes_settings() {
+    let place = Place::new("cli-service");
+    for (arguments, told) in [
+        (
+            &["service"][..],
+            "write install, start, stop, reload, status or remove",
+        ),
+        (&["service", "restart"], "what to do is named"),
+        (
+            &["service", "start", "-p", "80"],
+            "only `service install` takes settings",
+        ),
+        (
+            &["service", "stop", "-c", "a"],
+            "only `service install` takes settings",
+        ),
+        (&["service", "status", "--json"], "report as JSON"),
+    ] {
+        let output = run(&place, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).contains(told), "{output:?}");
+    }
+}
+
+#[test]
+#[cfg(unix)] // Windows has them: e2e/windows/run.
+fn where_services_are_not_installed_by_programs_it_says_who_does() {
+    let place = Place::new("cli-no-service");
+    for action in [
+        "install", "start", "stop", "reload", "status", "remove", "run",
+    ] {
+        let output = run(&place, &["service", action]);
+        assert_eq!(output.status.code(), Some(2), "{action}");
+        let told = text(&output.stderr);
+        assert!(
+            told.contains("systemd's or launchd's business: see docs/OPERATING.md"),
+            "{told}"
+        );
+    }
 }
 
 #[test]

@@ -1,19 +1,20 @@
 //! How the real binary ends when the machine or the configuration does not let it serve: a code
 //! that a unit can name, the cause, and what to do. `check` must say the same as serving.
 
-#![cfg(unix)]
-// Users, modes and Unix sockets; what Windows has of it is in windows.rs.
-
+#![cfg_attr(windows, allow(unused_imports, dead_code))]
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod daemon;
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt;
+#[cfg(unix)]
+use std::os::unix::{
+    fs::{MetadataExt, PermissionsExt},
+    net::UnixListener,
+    process::CommandExt,
+};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -44,12 +45,19 @@ fn an_address_that_is_taken_has_a_code_of_its_own() {
     let address = held.local_addr().unwrap().to_string();
     let words = [address.as_str(), "another process listens there; stop it"];
     check_both(&place, &["--listen", &address], 69, &words);
+}
+
+#[test]
+#[cfg(unix)] // A Unix socket.
+fn a_socket_that_is_taken_has_the_same_code() {
+    let place = Place::new("exits-taken-unix");
     let _held = UnixListener::bind(place.0.join("s")).unwrap();
     let output = run(&place, &["--listen", "unix:s"]);
     check(&output, 69, &["unix:s: another process listens there"]);
 }
 
 #[test]
+#[cfg(unix)] // A Unix socket.
 fn an_address_that_can_not_exist_is_wrong_configuration() {
     let place = Place::new("exits-address");
     let words = ["unix:no/such/s: there is no such directory; create it"];
@@ -82,6 +90,7 @@ fn a_root_that_can_not_be_served_is_wrong_configuration() {
 }
 
 #[test]
+#[cfg(unix)] // There is no sandbox on Windows.
 fn a_sandbox_of_paths_that_are_not_there_is_wrong_configuration() {
     let place = Place::new("exits-sandbox");
     place.write(
@@ -99,11 +108,13 @@ fn a_sandbox_of_paths_that_are_not_there_is_wrong_configuration() {
 }
 
 /// The binary run by a user who may do nothing, also when the tests are run by root.
+#[cfg(unix)]
 struct Nobody {
     place: PathBuf,
     is_root: bool,
 }
 
+#[cfg(unix)]
 impl Nobody {
     fn new(name: &str) -> Nobody {
         let name = format!("aureon-exits-{name}-{}", std::process::id());
@@ -117,7 +128,7 @@ impl Nobody {
             .arg(place.join("aureond"));
         assert!(copy.status().unwrap().success());
         for path in ["", "aureond", "here"] {
-            fs::set_permissions(place.join(path), Permissions::from_mode(0o755)).unwrap();
+            fs::set_permissions(place.join(path), fs::Permissions::from_mode(0o755)).unwrap();
         }
         let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
         Nobody { place, is_root }
@@ -125,7 +136,7 @@ impl Nobody {
 
     fn close(&self, name: &str, mode: u32) {
         let path = self.place.join("here").join(name);
-        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -139,15 +150,16 @@ impl Nobody {
     }
 }
 
+#[cfg(unix)]
 impl Drop for Nobody {
     fn drop(&mut self) {
         drop(fs::set_permissions(
             self.place.join("here/site"),
-            Permissions::from_mode(0o755),
+            fs::Permissions::from_mode(0o755),
         ));
         drop(fs::set_permissions(
             self.place.join("here/run"),
-            Permissions::from_mode(0o755),
+            fs::Permissions::from_mode(0o755),
         ));
         drop(fs::remove_dir_all(&self.place));
     }
@@ -155,6 +167,7 @@ impl Drop for Nobody {
 
 /// A log that was made by somebody who could: it goes on, and will not be rotated.
 #[test]
+#[cfg(unix)] // Users and modes.
 fn a_log_whose_directory_is_closed_is_written_and_a_warning_says_what_it_lacks() {
     let nobody = Nobody::new("rotation");
     let here = nobody.place.join("here");
@@ -173,6 +186,7 @@ fn a_log_whose_directory_is_closed_is_written_and_a_warning_says_what_it_lacks()
 }
 
 #[test]
+#[cfg(unix)] // Users and modes.
 fn what_the_user_it_runs_as_may_not_do_has_a_code_of_its_own() {
     let nobody = Nobody::new("denied");
     let here = nobody.place.join("here");

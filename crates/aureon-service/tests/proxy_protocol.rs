@@ -1,9 +1,7 @@
 //! Listeners that expect a PROXY header, in the real binary: who is believed, how the service asks
 //! itself there, and that sockets which somebody else opened expect one too.
 
-#![cfg(unix)]
-// Signals and inherited sockets; the engine tests the rest everywhere.
-
+#![cfg_attr(windows, allow(unused_imports, dead_code))]
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -138,6 +136,7 @@ fn whoever_is_no_trusted_proxy_is_not_believed_and_the_service_still_asks_itself
 }
 
 #[test]
+#[cfg(unix)] // No process takes over from another on Windows.
 fn a_new_process_expects_headers_where_the_old_one_did() {
     let place = Place::new("proxied-upgrade");
     let (daemon, address) = start(&place, "loopback");
@@ -177,6 +176,7 @@ fn a_new_process_expects_headers_where_the_old_one_did() {
 }
 
 #[test]
+#[cfg(unix)] // No manager hands over sockets on Windows.
 fn a_socket_of_the_manager_expects_headers_when_the_configuration_says_so() {
     let place = Place::new("proxied-held");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

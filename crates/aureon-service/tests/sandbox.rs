@@ -12,15 +12,16 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
 use aureon::sys::sandbox;
-use aureon::{Method, Request};
+use aureon::{Method, Request, Sandbox};
 use aureon_service::Service;
 use aureon_service::config::{Given, Source};
-use aureon_service::settings;
+use aureon_service::settings::{self, Config};
 use daemon::{Daemon, PATIENCE, Place, run, text};
 
 /// Asks until it is so; what is served is looked at again only once in a while.
@@ -42,6 +43,50 @@ fn confined(pid: u32) -> Vec<(String, bool)> {
         (name.to_owned(), status.contains("NoNewPrivs:\t1"))
     });
     states.collect()
+}
+
+/// What the configuration with this root permits to read.
+fn readable(root: PathBuf) -> (Sandbox, Vec<PathBuf>) {
+    let config = Config {
+        root: Some(root),
+        ..Config::default()
+    };
+    let sandbox = aureon_service::sandbox::rules(&config, false).unwrap();
+    let paths = sandbox.rules().map(|(path, _)| path.to_owned()).collect();
+    (sandbox, paths)
+}
+
+#[test]
+fn a_root_that_is_made_again_or_switched_by_a_link_stays_inside() {
+    let place = Place::new("sandbox-inside");
+    for release in ["releases/1/public", "releases/2/public", "other/public"] {
+        fs::create_dir_all(place.0.join(release)).unwrap();
+    }
+    let here = fs::canonicalize(&place.0).unwrap();
+    symlink("releases/1", here.join("current")).unwrap();
+    let (sandbox, paths) = readable(here.join("current/public"));
+    assert_eq!(paths, [here.join("releases")]);
+    let outside = |path: &str| aureon_service::sandbox::outside(&sandbox, &here.join(path));
+    let is_inside = |path: &str| outside(path).is_none();
+    assert!(is_inside("current/public") && is_inside("releases/2/public"));
+    fs::remove_file(here.join("current")).unwrap();
+    symlink("releases/2", here.join("current")).unwrap();
+    assert!(is_inside("current/public"));
+    let told = outside("other/public").unwrap();
+    assert!(
+        told.contains("other/public lies outside of the sandbox"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_root_at_the_top_permits_itself_and_not_the_whole_file_system() {
+    for path in ["/proc", "/"] {
+        assert_eq!(readable(path.into()).1, [PathBuf::from(path)]);
+    }
+    let here = std::env::current_dir().unwrap();
+    let above = here.parent().unwrap().to_owned();
+    assert_eq!(readable(".".into()).1, [above]);
 }
 
 #[test]

@@ -57,6 +57,41 @@ fn an_address_that_is_taken_and_a_socket_with_a_path_are_refused_with_a_reason()
 }
 
 #[test]
+fn a_process_is_told_to_reload_by_its_address_and_the_admin_port_takes_no_orders() {
+    let place = Place::new("windows-reload");
+    place.write("aureon.toml", "message = \"before\"\n");
+    let daemon = Daemon::start(&place, &["--admin", "127.0.0.1:0"]);
+    let mut port = Daemon::start(&place, &["--admin", "127.0.0.1:0"]);
+    let line = port.line_with("admin on http://");
+    let public = std::mem::replace(
+        &mut port.address,
+        line.rsplit('/').next().unwrap().to_owned(),
+    );
+    assert_eq!(port.get("/metrics").status(), "200");
+    for order in ["POST /reload", "GET /status", "GET /config"] {
+        let fields = "Host: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let answer = port.ask(&format!("{order} HTTP/1.1\r\n{fields}"));
+        assert_eq!(answer.status(), "403", "{order}");
+    }
+    place.write("aureon.toml", "message = \"after\"\n");
+    let told = run(&place, &["reload", "--listen", &public]);
+    assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
+    port.line_with("message: before -> after");
+    port.address = public;
+    assert_eq!(port.get("/api/message").json()["message"], "after");
+    // The other one was not meant.
+    assert_eq!(daemon.get("/api/message").json()["message"], "before");
+    let told = run(&place, &["reload", "--listen", "127.0.0.1:1"]);
+    assert_eq!(told.status.code(), Some(1));
+    let said = text(&told.stderr);
+    assert!(said.contains("nobody hears it for 127.0.0.1:1: "), "{said}");
+    assert!(said.contains("aureond service reload"), "{said}");
+    // A mistake is told by whoever asks, and nobody is bothered with it.
+    place.write("aureon.toml", "mesage = \"x\"\n");
+    assert_eq!(run(&place, &["reload"]).status.code(), Some(78));
+}
+
+#[test]
 fn a_log_is_written_and_turned_over() {
     let place = Place::new("windows-log");
     let settings = "log_file = \"access.log\"\nlog_file_bytes_max = \"4KiB\"\nlog_files_max = 3\n";

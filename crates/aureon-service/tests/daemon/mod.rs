@@ -33,7 +33,8 @@ impl Place {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         drop(std::fs::remove_dir_all(&path));
         std::fs::create_dir_all(&path).unwrap();
-        Place(path)
+        // As programs tell it: on Windows with a drive and backslashes.
+        Place(std::path::absolute(path).unwrap())
     }
 
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> &Place {
@@ -72,6 +73,38 @@ pub fn run(place: &Place, arguments: &[&str]) -> Output {
 
 pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
+}
+
+/// Sends a signal to a process.
+#[cfg(unix)]
+pub fn signal(pid: u32, _: &str, name: &str) {
+    let kill = format!("kill -{name} {pid}");
+    let killed = Command::new("sh").args(["-c", &kill]).status();
+    assert!(killed.unwrap().success());
+}
+
+/// What Windows has of it: Ctrl-C for `INT`, Ctrl-Break for `TERM`, which `e2e/windows/run` brings
+/// the program for; `HUP` is the command, which finds the process by its address.
+#[cfg(windows)]
+pub fn signal(pid: u32, address: &str, name: &str) {
+    let pid = pid.to_string();
+    let mut command = match name {
+        "HUP" => {
+            let elsewhere = Place(Path::new(env!("CARGO_TARGET_TMPDIR")).join("no such place"));
+            let mut command = aureond(&elsewhere, &["reload", "--listen", address]);
+            command.current_dir(env!("CARGO_TARGET_TMPDIR"));
+            command
+        }
+        "INT" | "TERM" => {
+            let program = std::env::var_os("INTERRUPT_PROGRAM");
+            let mut command = Command::new(program.expect("INTERRUPT_PROGRAM names interrupt.exe"));
+            command.arg(pid).args((name == "TERM").then_some("break"));
+            command
+        }
+        _ => panic!("Windows has nothing like {name}"),
+    };
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{name}: {output:?}");
 }
 
 /// A serving process. Dropped, it is killed.
@@ -122,15 +155,9 @@ impl Daemon {
         }
     }
 
+    /// Sends a signal, or what Windows has of it: see [`signal`].
     pub fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.child.id());
-        assert!(
-            Command::new("sh")
-                .args(["-c", &kill])
-                .status()
-                .unwrap()
-                .success()
-        );
+        signal(self.child.id(), &self.address, name);
     }
 
     pub fn get(&self, target: &str) -> Answer {

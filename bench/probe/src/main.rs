@@ -1,7 +1,7 @@
 //! Proves the toolchain of `scripts/dist`, apart from the server: a program built the same way
 //! must catch a panic in a spawned thread (so that a panicking handler answers 500), run the
-//! destructors on the way, keep the panic's message with file and line, and use sockets, files,
-//! threads and maps with nothing but itself in the file system.
+//! destructors on the way, keep the panic's message with file and line, copy memory right, and use
+//! sockets, files, threads and maps with nothing but itself in the file system.
 //!
 //! `scripts/dist --probe` builds it, runs it in an empty `chroot` and reads what it prints.
 
@@ -89,6 +89,54 @@ fn pass_many(numbers: [u64; 10], passed: &AtomicU64) -> u64 {
     first + add(first, second, 2, 2, 2, 2, 2, 2, 2, 2)
 }
 
+/// Copies of every length up to some beyond where the way of copying changes last, within one
+/// buffer and from every distance around the sizes of what is moved at once, beside copies byte by
+/// byte; and what comparing says before and after one byte is changed.
+fn copy_and_compare() {
+    const LENGTH_MAX: usize = 1_200;
+    const DISTANCE_MAX: usize = 70;
+    const ROOM: usize = LENGTH_MAX + 2 * DISTANCE_MAX;
+    let before: Vec<u8> = (0..ROOM).map(|at| (at * 7 + at / 256) as u8).collect();
+    for length in (0..300).chain(1_000..LENGTH_MAX) {
+        for to in (0..2 * DISTANCE_MAX).step_by(if length < 70 { 1 } else { 9 }) {
+            let (from, to) = (black_box(DISTANCE_MAX), black_box(to));
+            let mut moved = before.clone();
+            moved.copy_within(from..from + length, to);
+            let differs = |at: &usize| {
+                let inside = (to..to + length).contains(at);
+                let expected = before[if inside { *at - to + from } else { *at }];
+                black_box(moved[*at]) != expected
+            };
+            let wrong = (0..ROOM).find(differs);
+            assert_eq!(wrong, None, "{length} bytes from {from} to {to}");
+        }
+        let (left, mut right) = (&before[..length], before[..length].to_vec());
+        assert!(
+            black_box(left) == black_box(&right[..]),
+            "{length} equal bytes"
+        );
+        assert!(
+            left.cmp(black_box(&right[..])).is_eq(),
+            "{length} equal bytes"
+        );
+        for at in [0, length / 2, length.wrapping_sub(1)] {
+            let Some(byte) = right.get_mut(at) else {
+                continue;
+            };
+            // The highest bit: bytes are compared without a sign, the first that differs decides.
+            *byte ^= 0x80;
+            let (is, other) = (black_box(left), black_box(&right[..]));
+            assert!(is != other, "{length} bytes, another at {at}");
+            assert_eq!(
+                is.cmp(other),
+                is[at].cmp(&other[at]),
+                "{length} bytes at {at}"
+            );
+            right[at] ^= 0x80;
+        }
+    }
+}
+
 /// The panics that must end the process, by the program's argument.
 fn end(how: &str) {
     struct Panics;
@@ -127,6 +175,8 @@ fn main() -> std::io::Result<()> {
     });
     assert_eq!(sums, [Some(93 + 365), None]);
     assert_eq!(passed.load(Ordering::SeqCst), 8 + 1 + 16 + 1);
+
+    copy_and_compare();
 
     let map = HashMap::from([(String::from("known"), 7)]);
     let caught = std::thread::spawn(move || {

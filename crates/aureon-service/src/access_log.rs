@@ -1,6 +1,6 @@
 //! The access log: lines leave the workers without waiting for whoever reads them.
 //!
-//! A worker formats lines into a vector of its own ([`Lines`]) and hands them over once a turn
+//! A worker writes lines on a page of its own ([`Lines`]) and hands them over once a turn
 //! through its [`Lane`], where neither side waits for the other. One thread empties the lanes and
 //! writes, at most every [`GATHER_MS`], so a busy worker pays for a wake-up twenty times a second
 //! and not per line, and at steady state nobody allocates. A reader that stops reading blocks
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::lane::{Lane, Put, Taken};
 use crate::line::{Event, Form, Line};
+use crate::pen::Page;
 use crate::stamp::Stamps;
 
 /// Milliseconds lines gather before they are written. 50: an eye does not see it, and a log at
@@ -31,7 +32,7 @@ const LINES_BYTES: usize = 3 << 10;
 /// The lines of one worker that it has not handed over.
 #[derive(Debug, Default)]
 pub struct Lines {
-    bytes: Vec<u8>,
+    page: Page,
     count: u64,
     stamps: Stamps,
 }
@@ -40,7 +41,7 @@ impl Lines {
     /// None.
     pub const fn new() -> Lines {
         Lines {
-            bytes: Vec::new(),
+            page: Page::new(),
             count: 0,
             stamps: Stamps::new(),
         }
@@ -114,20 +115,20 @@ impl AccessLog {
 
     /// Adds an exchange's line to those of a worker.
     pub fn push_line(&self, worker: usize, lines: &mut Lines, line: &Line<'_>) {
-        line.write(self.shared.form, &mut lines.stamps, &mut lines.bytes);
+        line.write(self.shared.form, &mut lines.stamps, &mut lines.page);
         self.count(worker, lines);
     }
 
     /// Adds an event likewise.
     pub fn push_event(&self, worker: usize, lines: &mut Lines, event: &Event<'_>) {
-        event.write(self.shared.form, &mut lines.bytes);
+        event.write(self.shared.form, &mut lines.page);
         self.count(worker, lines);
     }
 
     #[inline]
     fn count(&self, worker: usize, lines: &mut Lines) {
         lines.count += 1;
-        if lines.bytes.len() >= LINES_BYTES {
+        if lines.page.written().len() >= LINES_BYTES {
             self.hand_over(worker, lines);
         }
     }
@@ -141,8 +142,8 @@ impl AccessLog {
         let count = std::mem::take(&mut lines.count);
         // There is a lane for each worker.
         let lane = self.shared.lanes.get(worker % self.shared.lanes.len());
-        let put = lane.map_or(Put::Full, |lane| lane.put(&lines.bytes));
-        lines.bytes.clear();
+        let put = lane.map_or(Put::Full, |lane| lane.put(lines.page.written()));
+        lines.page.clear();
         let pending = &self.shared.pending;
         let tell = match put {
             // A lane that was emptied before this was put has shown that `pending` was cleared,
@@ -164,6 +165,12 @@ impl AccessLog {
         if tell {
             self.writer.unpark();
         }
+    }
+
+    /// How its lines look.
+    #[inline]
+    pub fn form(&self) -> Form {
+        self.shared.form
     }
 
     /// Lines that were lost since the start.
@@ -269,15 +276,15 @@ impl Writer {
         }
         if dropped > 0 {
             found = true;
-            let mut line = Vec::new();
+            let mut page = Page::new();
             let event = Event {
                 unix_ms: (self.clock)(),
                 level: "warn",
                 message: "access log lines dropped",
                 count: ("dropped", dropped),
             };
-            event.write(shared.form, &mut line);
-            self.write(&line);
+            event.write(shared.form, &mut page);
+            self.write(page.written());
         }
         found
     }
@@ -439,9 +446,9 @@ mod tests {
         let (log, written) = start(1, Some(gate));
         // The thread takes what is there and stands at the gate; then the lane fills and stays.
         let length = {
-            let mut out = Vec::new();
-            line("/x").write(Form::Json, &mut Stamps::new(), &mut out);
-            out.len()
+            let mut page = Page::new();
+            line("/x").write(Form::Json, &mut Stamps::new(), &mut page);
+            page.written().len()
         };
         let pushed = 3 * LANE_BYTES_MAX / length;
         for _ in 0..pushed {

@@ -206,23 +206,18 @@ impl<'a> Cursor<'a> {
 /// that one more when it was cut.
 fn pack(words: &[AtomicU64], text: &[u8]) -> u64 {
     let room = words.len() * 8;
-    let kept = &text[..text.len().min(room)];
-    let mut words = words.iter();
-    let mut rest = kept;
-    while let (Some((chunk, after)), Some(word)) =
-        (rest.split_first_chunk::<8>(), words.as_slice().first())
-    {
-        word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
-        words.next();
-        rest = after;
+    let kept = text.get(..room).unwrap_or(text);
+    let (whole, end) = kept.as_chunks::<8>();
+    let mut places = words.iter();
+    for (chunk, place) in whole.iter().zip(&mut places) {
+        place.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
     }
-    if let (false, Some(word)) = (rest.is_empty(), words.next()) {
-        let last = match kept.last_chunk::<8>() {
-            // Its first bytes went into the word before.
-            Some(chunk) => u64::from_le_bytes(*chunk) >> (64 - 8 * rest.len()),
-            None => (rest.iter().rev()).fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
-        };
-        word.store(last, Ordering::Relaxed);
+    if let (false, Some(place)) = (end.is_empty(), places.next()) {
+        let mut last = 0;
+        for byte in end.iter().rev() {
+            last = last << 8 | u64::from(*byte);
+        }
+        place.store(last, Ordering::Relaxed);
     }
     kept.len() as u64 + u64::from(text.len() > room)
 }

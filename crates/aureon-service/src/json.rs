@@ -183,8 +183,9 @@ fn write_text(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// Writes text that stands between quotes already and is not plain.
 #[cold]
-fn write_odd_text(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn write_odd_text(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         write_escaped(out, chunk.valid());
         if !chunk.invalid().is_empty() {
@@ -193,32 +194,37 @@ fn write_odd_text(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// The bits of [`odd_bits`] that count.
+pub const ODD_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// The high bit of a byte is set when one of the eight bytes is not printable ASCII or needs an
+/// escape. A borrow or a carry into a plain byte comes from an odd one below it, so the word as a
+/// whole is judged right.
+#[inline(always)]
+pub const fn odd_bits(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let below_space = word.wrapping_sub(ONES * 0x20);
+    let quote = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
+    let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
+    let delete = word.wrapping_add(ONES);
+    below_space | quote | backslash | delete | word
+}
+
 /// Whether all bytes are printable ASCII and need no escape; eight at a time.
 #[inline]
 fn is_plain(bytes: &[u8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    // The high bit of a byte is set when the byte is odd. A borrow or a carry into a plain byte
-    // comes from an odd one below it, so the word as a whole is judged right.
-    let odd = |word: u64| {
-        let below_space = word.wrapping_sub(ONES * 0x20);
-        let quote = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
-        let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
-        let delete = word.wrapping_add(ONES);
-        below_space | quote | backslash | delete | word
-    };
     let Some(last) = bytes.last_chunk::<8>() else {
         let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
         return bytes.iter().all(plain);
     };
     // The last eight, some of which are looked at twice, and all the words before.
-    let mut hits = odd(u64::from_le_bytes(*last));
+    let mut hits = odd_bits(u64::from_le_bytes(*last));
     let mut rest = bytes;
     while let Some((chunk, after)) = rest.split_first_chunk::<8>() {
-        hits |= odd(u64::from_le_bytes(*chunk));
+        hits |= odd_bits(u64::from_le_bytes(*chunk));
         rest = after;
     }
-    hits & HIGH == 0
+    hits & ODD_BITS == 0
 }
 
 fn write_escaped(out: &mut Vec<u8>, text: &str) {

@@ -56,6 +56,7 @@ pub mod machine;
 mod managed;
 pub mod metrics;
 pub mod observer;
+pub mod pen;
 pub mod problem;
 pub mod proxies;
 pub mod queue;

@@ -1,16 +1,15 @@
 //! One line of the access log: pretty for a person at a terminal, JSON for everything else.
 //!
-//! Formats into a byte vector that is used again, so at steady state nothing is allocated. The
-//! fields are a list of what may be logged; Authorization, Cookie and the query, where secrets
-//! travel, are not on it. Lengths are bounded and control characters escaped: a line is a line
-//! whatever a client sent. Called by `access_log` on the workers.
-
-use std::io::Write;
+//! Writes on a page that is used again, so at steady state nothing is allocated. The fields are a
+//! list of what may be logged; Authorization, Cookie and the query, where secrets travel, are not
+//! on it. Lengths are bounded and control characters escaped: a line is a line whatever a client
+//! sent. Called by `access_log` on the workers.
 
 use aureon::app::RequestId;
 
-use crate::json::{Object, write_clipped, write_ipv4, write_number, write_seconds};
+use crate::json::Object;
 use crate::logging::Level;
+use crate::pen::{Page, Pen, digits};
 use crate::stamp::{STAMP_BYTES, Stamps, write_stamp};
 
 /// Bytes of a path that are logged. 2 KiB: longer than any link people share.
@@ -18,6 +17,13 @@ pub const PATH_BYTES_MAX: usize = 2 * 1024;
 
 /// Bytes of any other text that are logged. 512: browsers' longest User-Agent has about 300.
 pub const TEXT_BYTES_MAX: usize = 512;
+
+/// Bytes that a byte of text takes when it is escaped: `\u001b`.
+const ESCAPE_BYTES: usize = 6;
+
+/// Bytes of a line beside its texts. 768: names 200, alignment 100, the request's id 64, an IPv6
+/// address 45, numbers and a stamp 100, an ending and marks that texts were cut 100.
+const FRAME_BYTES: usize = 768;
 
 type Stamp = [u8; STAMP_BYTES];
 
@@ -47,25 +53,30 @@ pub struct Event<'a> {
 
 impl Event<'_> {
     /// Writes the event with its line feed.
-    pub fn write(&self, form: Form, out: &mut Vec<u8>) {
+    pub fn write(&self, form: Form, page: &mut Page) {
         let stamp = write_stamp(self.unix_ms);
         let (name, count) = self.count;
-        if form == Form::Json {
-            let mut object = Object::new(out);
-            object.string("ts", stamp);
-            object.string("level", self.level);
-            object.clipped("message", self.message.as_bytes(), TEXT_BYTES_MAX);
-            object.number(name, count);
-            object.end();
-        } else {
-            out.extend_from_slice(&stamp[11..STAMP_BYTES - 1]);
-            for part in [" ", self.level, ": ", self.message, " (", name, ": "] {
-                write_printable(out, clip(part.as_bytes(), TEXT_BYTES_MAX));
+        let message = clip(self.message.as_bytes(), TEXT_BYTES_MAX).len();
+        page.write(FRAME_BYTES + ESCAPE_BYTES * message, |pen| {
+            if form == Form::Json {
+                let mut out = Vec::new();
+                let mut object = Object::new(&mut out);
+                object.string("ts", stamp);
+                object.string("level", self.level);
+                object.clipped("message", self.message.as_bytes(), TEXT_BYTES_MAX);
+                object.number(name, count);
+                object.end();
+                pen.put(&out);
+            } else {
+                pen.put(&stamp[11..STAMP_BYTES - 1]);
+                for part in [" ", self.level, ": ", self.message, " (", name, ": "] {
+                    write_printable(pen, clip(part.as_bytes(), TEXT_BYTES_MAX));
+                }
+                pen.number(count);
+                pen.fixed(b")");
             }
-            write_number(out, count);
-            out.push(b')');
-        }
-        out.push(b'\n');
+            pen.fixed(b"\n");
+        });
     }
 }
 
@@ -106,17 +117,39 @@ pub struct Line<'a> {
 
 impl Line<'_> {
     /// Writes the line with its line feed.
-    pub fn write(&self, form: Form, stamps: &mut Stamps, out: &mut Vec<u8>) {
+    pub fn write(&self, form: Form, stamps: &mut Stamps, page: &mut Page) {
         let stamp = stamps.at(self.unix_ms);
-        match form {
-            Form::Json => self.write_json(stamp, out),
-            Form::Pretty(colours) => self.write_pretty(colours, stamp, out),
-            Form::Combined => self.write_combined(stamp, out),
+        page.write(self.bytes_max(), |pen| match form {
+            Form::Json => self.write_json(stamp, pen),
+            Form::Pretty(colours) => self.write_pretty(colours, stamp, pen),
+            Form::Combined => self.write_combined(stamp, pen),
+        });
+    }
+
+    /// Bytes that the line has at most.
+    #[inline]
+    fn bytes_max(&self) -> usize {
+        let fault = self.fault.map_or(0, |(message, _)| message.len());
+        let texts = [
+            self.host.len(),
+            self.user_agent.len(),
+            self.referer.len(),
+            fault,
+        ];
+        let all = texts.iter().sum::<usize>() + self.path.len() + self.route.len();
+        match all {
+            0..=TEXT_BYTES_MAX => FRAME_BYTES + ESCAPE_BYTES * TEXT_BYTES_MAX,
+            _ => {
+                let cut = texts.map(|bytes| bytes.min(TEXT_BYTES_MAX));
+                let path = self.path.len().min(PATH_BYTES_MAX);
+                let texts = cut.iter().sum::<usize>() + path + self.route.len();
+                FRAME_BYTES + ESCAPE_BYTES * texts
+            }
         }
-        out.push(b'\n');
     }
 
     /// How bad it is.
+    #[inline]
     pub fn level(&self) -> Level {
         if self.fault.is_some() || self.status >= 500 {
             Level::Error
@@ -129,34 +162,34 @@ impl Line<'_> {
 
     /// `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-agent}i"`, as Apache's mod_log_config has
     /// it. The request line is without the query, where secrets travel.
-    fn write_combined(&self, stamp: &Stamp, out: &mut Vec<u8>) {
-        self.write_client(out);
+    fn write_combined(&self, stamp: &Stamp, pen: &mut Pen<'_>) {
+        self.write_client(pen);
         let (date, time) = (&stamp[..10], &stamp[11..19]);
         let month = (usize::from(date[5] - b'0') * 10 + usize::from(date[6] - b'0')).clamp(1, 12);
-        out.extend_from_slice(b" - - [");
-        out.extend_from_slice(&date[8..]);
-        out.push(b'/');
-        out.extend_from_slice(&b"JanFebMarAprMayJunJulAugSepOctNovDec"[month * 3 - 3..month * 3]);
-        out.push(b'/');
-        out.extend_from_slice(&date[..4]);
-        out.push(b':');
-        out.extend_from_slice(time);
-        out.extend_from_slice(b" +0000] \"");
+        pen.put(b" - - [");
+        pen.put(&date[8..]);
+        pen.put(b"/");
+        pen.put(&b"JanFebMarAprMayJunJulAugSepOctNovDec"[month * 3 - 3..month * 3]);
+        pen.put(b"/");
+        pen.put(&date[..4]);
+        pen.put(b":");
+        pen.put(time);
+        pen.put(b" +0000] \"");
         if self.method.is_empty() {
-            out.push(b'-');
+            pen.put(b"-");
         } else {
-            out.extend_from_slice(self.method.as_bytes());
-            out.push(b' ');
-            write_escaped(out, clip(self.path, PATH_BYTES_MAX));
-            out.extend_from_slice(b" HTTP/1.1");
+            pen.put(self.method.as_bytes());
+            pen.put(b" ");
+            write_escaped(pen, clip(self.path, PATH_BYTES_MAX));
+            pen.put(b" HTTP/1.1");
         }
-        out.extend_from_slice(b"\" ");
-        write_number(out, u64::from(self.status));
-        out.push(b' ');
+        pen.put(b"\" ");
+        pen.number(u64::from(self.status));
+        pen.put(b" ");
         if self.bytes == 0 {
-            out.push(b'-');
+            pen.put(b"-");
         } else {
-            write_number(out, self.bytes);
+            pen.number(self.bytes);
         }
         let referer = self
             .referer
@@ -164,67 +197,92 @@ impl Line<'_> {
             .next()
             .unwrap_or_default();
         for field in [referer, self.user_agent] {
-            out.extend_from_slice(b" \"");
+            pen.put(b" \"");
             if field.is_empty() {
-                out.push(b'-');
+                pen.put(b"-");
             }
-            write_escaped(out, clip(field, TEXT_BYTES_MAX));
-            out.push(b'"');
+            write_escaped(pen, clip(field, TEXT_BYTES_MAX));
+            pen.put(b"\"");
         }
+        pen.put(b"\n");
     }
 
-    fn write_client(&self, out: &mut Vec<u8>) {
+    #[inline]
+    fn write_client(&self, pen: &mut Pen<'_>) {
         match self.client {
-            Some(std::net::IpAddr::V4(ip)) => write_ipv4(out, ip),
-            // Writing into a vector cannot fail.
-            Some(ip) => drop(write!(out, "{ip}")),
-            None => out.extend_from_slice(b"unix"),
+            Some(address) => pen.address(address),
+            None => pen.put(b"unix"),
         }
     }
 
     /// Written out, because it is most of what a line costs: what is constant between two values
-    /// is one piece, and nothing is moved twice.
-    fn write_json(&self, stamp: &Stamp, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"ts\":\"");
-        out.extend_from_slice(stamp);
-        out.extend_from_slice(match self.level() {
-            Level::Info => b"\",\"level\":\"info\",\"method\":\"",
-            Level::Warn => b"\",\"level\":\"warn\",\"method\":\"",
-            Level::Error => b"\",\"level\":\"error\",\"method\":\"".as_slice(),
-        });
+    /// is one piece, and a number of known length is put into its piece.
+    fn write_json(&self, stamp: &Stamp, pen: &mut Pen<'_>) {
+        pen.fixed(b"{\"ts\":\"");
+        pen.fixed(stamp);
+        match self.level() {
+            Level::Info => drop(pen.fixed(b"\",\"level\":\"info\",\"method\":\"")),
+            Level::Warn => pen.put(b"\",\"level\":\"warn\",\"method\":\""),
+            Level::Error => pen.put(b"\",\"level\":\"error\",\"method\":\""),
+        }
         // Methods are words of ours.
-        out.extend_from_slice(self.method.as_bytes());
-        out.extend_from_slice(b"\",\"path\":\"");
-        write_clipped(out, self.path, PATH_BYTES_MAX);
-        out.extend_from_slice(b"\",\"status\":");
-        write_number(out, u64::from(self.status));
-        out.extend_from_slice(b",\"bytes\":");
-        write_number(out, self.bytes);
-        out.extend_from_slice(b",\"duration\":");
-        write_seconds(out, self.duration_us);
-        out.extend_from_slice(b",\"client_ip\":\"");
-        self.write_client(out);
-        out.extend_from_slice(b"\",\"host\":\"");
-        write_clipped(out, self.host, TEXT_BYTES_MAX);
-        out.extend_from_slice(b"\",\"user_agent\":\"");
-        write_clipped(out, self.user_agent, TEXT_BYTES_MAX);
-        out.extend_from_slice(b"\",\"request_id\":\"");
+        pen.put(self.method.as_bytes());
+        pen.fixed(b"\",\"path\":\"");
+        pen.text(self.path, PATH_BYTES_MAX);
+        if self.status == 200 {
+            pen.fixed(b"\",\"status\":200,\"bytes\":");
+        } else {
+            pen.fixed(b"\",\"status\":");
+            pen.number(u64::from(self.status));
+            pen.fixed(b",\"bytes\":");
+        }
+        pen.number(self.bytes);
+        self.write_duration(pen);
+        self.write_client(pen);
+        pen.fixed(b"\",\"host\":\"");
+        pen.text(self.host, TEXT_BYTES_MAX);
+        pen.fixed(b"\",\"user_agent\":\"");
+        pen.text(self.user_agent, TEXT_BYTES_MAX);
+        pen.fixed(b"\",\"request_id\":\"");
         if let Some(id) = self.request_id {
             // Let in or made without anything that needs an escape.
-            out.extend_from_slice(id.as_bytes());
+            pen.put(id.as_bytes());
         }
-        out.extend_from_slice(b"\",\"route\":\"");
-        write_clipped(out, self.route.as_bytes(), usize::MAX);
-        out.push(b'"');
+        pen.fixed(b"\",\"route\":\"");
+        pen.text(self.route.as_bytes(), usize::MAX);
         if self.slow || self.ending.is_some() || self.fault.is_some() {
-            self.write_json_rare(out);
+            return self.write_json_rare(pen);
         }
-        out.push(b'}');
+        pen.fixed(b"\"}\n");
     }
 
+    /// The seconds with six digits behind the point, and the names around them.
+    #[inline(always)]
+    fn write_duration(&self, pen: &mut Pen<'_>) {
+        let (seconds, micros) = match self.duration_us {
+            micros @ ..1_000_000 => (0, micros as u32),
+            us => (us / 1_000_000, (us % 1_000_000) as u32),
+        };
+        let [_, _, micros @ ..] = digits(micros).to_le_bytes();
+        if seconds == 0 {
+            if let Some(piece) = pen.fixed(b",\"duration\":0.000000,\"client_ip\":\"") {
+                piece[14..20].copy_from_slice(&micros);
+            }
+        } else {
+            pen.fixed(b",\"duration\":");
+            pen.number(seconds);
+            pen.fixed(b".");
+            pen.fixed(&micros);
+            pen.fixed(b",\"client_ip\":\"");
+        }
+    }
+
+    /// What few lines have, and the end.
     #[cold]
-    fn write_json_rare(&self, out: &mut Vec<u8>) {
-        let mut object = Object::resume(out);
+    fn write_json_rare(&self, pen: &mut Pen<'_>) {
+        pen.fixed(b"\"");
+        let mut out = Vec::new();
+        let mut object = Object::resume(&mut out);
         if self.slow {
             object.bool("slow", true);
         }
@@ -235,12 +293,14 @@ impl Line<'_> {
             let name = if panicked { "panic" } else { "error" };
             object.clipped(name, message.as_bytes(), TEXT_BYTES_MAX);
         }
+        pen.put(&out);
+        pen.fixed(b"}\n");
     }
 
-    fn write_pretty(&self, colours: bool, stamp: &Stamp, out: &mut Vec<u8>) {
+    fn write_pretty(&self, colours: bool, stamp: &Stamp, pen: &mut Pen<'_>) {
         // The time of day; a terminal's reader knows the date.
-        out.extend_from_slice(&stamp[11..STAMP_BYTES - 1]);
-        out.push(b' ');
+        pen.put(&stamp[11..STAMP_BYTES - 1]);
+        pen.put(b" ");
         let colour: &[u8] = match self.status / 100 {
             2 => b"\x1b[32m",
             3 => b"\x1b[36m",
@@ -248,44 +308,45 @@ impl Line<'_> {
             _ => b"\x1b[31m",
         };
         if colours {
-            out.extend_from_slice(colour);
+            pen.put(colour);
         }
-        write_number(out, u64::from(self.status));
+        pen.number(u64::from(self.status));
         if colours {
-            out.extend_from_slice(b"\x1b[0m");
+            pen.put(b"\x1b[0m");
         }
-        out.push(b' ');
-        let from = out.len();
-        out.extend_from_slice(self.method.as_bytes());
-        pad_left_aligned(out, from, 7);
-        let from = out.len();
-        write_printable(out, clip(self.path, PATH_BYTES_MAX));
-        pad_left_aligned(out, from, 36);
-        let from = out.len();
-        write_number(out, self.bytes);
-        out.push(b'B');
-        pad_left_aligned(out, from, 10);
-        let from = out.len();
-        write_short_duration(self.duration_us, out);
-        pad_left_aligned(out, from, 8);
-        self.write_client(out);
+        pen.put(b" ");
+        let from = pen.place();
+        pen.put(self.method.as_bytes());
+        pad_left_aligned(pen, from, 7);
+        let from = pen.place();
+        write_printable(pen, clip(self.path, PATH_BYTES_MAX));
+        pad_left_aligned(pen, from, 36);
+        let from = pen.place();
+        pen.number(self.bytes);
+        pen.put(b"B");
+        pad_left_aligned(pen, from, 10);
+        let from = pen.place();
+        write_short_duration(self.duration_us, pen);
+        pad_left_aligned(pen, from, 8);
+        self.write_client(pen);
         if self.slow {
-            out.extend_from_slice(b" slow");
+            pen.put(b" slow");
         }
         if let Some(ending) = self.ending {
-            out.push(b' ');
-            out.extend_from_slice(ending.as_bytes());
+            pen.put(b" ");
+            pen.put(ending.as_bytes());
         }
         if let Some((message, panicked)) = self.fault {
-            out.extend_from_slice(if panicked {
+            pen.put(if panicked {
                 b" panic in "
             } else {
                 b" error in "
             });
-            out.extend_from_slice(self.route.as_bytes());
-            out.extend_from_slice(b": ");
-            write_printable(out, clip(message.as_bytes(), TEXT_BYTES_MAX));
+            pen.put(self.route.as_bytes());
+            pen.put(b": ");
+            write_printable(pen, clip(message.as_bytes(), TEXT_BYTES_MAX));
         }
+        pen.put(b"\n");
     }
 }
 
@@ -294,56 +355,61 @@ fn clip(bytes: &[u8], max: usize) -> &[u8] {
     bytes.get(..max).unwrap_or(bytes)
 }
 
-fn pad_left_aligned(out: &mut Vec<u8>, from: usize, width: usize) {
-    let to = (from + width).max(out.len()) + 1;
-    out.resize(to, b' ');
+fn pad_left_aligned(pen: &mut Pen<'_>, from: usize, width: usize) {
+    let written = pen.place() - from;
+    pen.repeat(b' ', width.saturating_sub(written) + 1);
 }
 
 /// Writes visible ASCII as it is and a question mark for every other byte: what a client sends
 /// must not move the cursor of whoever reads it.
-fn write_printable(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend(bytes.iter().map(|&byte| {
-        if matches!(byte, b' '..=b'~') {
-            byte
-        } else {
-            b'?'
+fn write_printable(pen: &mut Pen<'_>, bytes: &[u8]) {
+    for run in bytes.split_inclusive(|byte| !matches!(byte, b' '..=b'~')) {
+        match run.split_last() {
+            Some((last, clean)) if !matches!(last, b' '..=b'~') => {
+                pen.put(clean);
+                pen.put(b"?");
+            }
+            _ => pen.put(run),
         }
-    }));
+    }
 }
 
 /// Writes as Apache does: a quote and a backslash behind a backslash, and `\xhh` for every byte
 /// that is no visible ASCII.
-fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+fn write_escaped(pen: &mut Pen<'_>, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for &byte in bytes {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b' '..=b'~' => out.push(byte),
-            _ => {
-                let (high, low) = (
-                    DIGITS[usize::from(byte >> 4)],
-                    DIGITS[usize::from(byte & 15)],
-                );
-                out.extend_from_slice(&[b'\\', b'x', high, low]);
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    for run in bytes.split_inclusive(|byte| !plain(byte)) {
+        match run.split_last() {
+            Some((&last, clean)) if !plain(&last) => {
+                pen.put(clean);
+                if matches!(last, b'"' | b'\\') {
+                    pen.put(&[b'\\', last]);
+                } else {
+                    let high = DIGITS[usize::from(last >> 4)];
+                    let low = DIGITS[usize::from(last & 15)];
+                    pen.put(&[b'\\', b'x', high, low]);
+                }
             }
+            _ => pen.put(run),
         }
     }
 }
 
 /// `873us`, `12.3ms`, `4.0s`: three digits are all an eye compares.
-fn write_short_duration(us: u64, out: &mut Vec<u8>) {
+fn write_short_duration(us: u64, pen: &mut Pen<'_>) {
     let (tenths, unit): (u64, &[u8]) = match us {
         0..1_000 => {
-            write_number(out, us);
-            return out.extend_from_slice(b"us");
+            pen.number(us);
+            return pen.put(b"us");
         }
         1_000..1_000_000 => (us / 100, b"ms"),
         _ => (us / 100_000, b"s"),
     };
-    write_number(out, tenths / 10);
-    out.push(b'.');
-    write_number(out, tenths % 10);
-    out.extend_from_slice(unit);
+    pen.number(tenths / 10);
+    pen.put(b".");
+    pen.number(tenths % 10);
+    pen.put(unit);
 }
 
 #[cfg(test)]
@@ -369,9 +435,9 @@ mod tests {
     };
 
     fn written(line: &Line<'_>, form: Form) -> String {
-        let mut out = Vec::new();
-        line.write(form, &mut Stamps::new(), &mut out);
-        String::from_utf8(out).unwrap()
+        let mut page = Page::new();
+        line.write(form, &mut Stamps::new(), &mut page);
+        String::from_utf8(page.written().to_vec()).unwrap()
     }
 
     fn json(line: &Line<'_>) -> serde_json::Value {
@@ -398,6 +464,19 @@ mod tests {
             )
         );
         assert_eq!(json(&LINE)["duration"], 0.001234);
+        for (duration_us, seconds) in [
+            (0, "0.000000"),
+            (999_999, "0.999999"),
+            (1_000_000, "1.000000"),
+            (123_456_789_012, "123456.789012"),
+        ] {
+            let line = Line {
+                duration_us,
+                ..LINE
+            };
+            let field = format!(",\"duration\":{seconds},\"client_ip\"");
+            assert!(written(&line, Form::Json).contains(&field), "{seconds}");
+        }
         assert_eq!(json(&LINE)["request_id"], "");
     }
 
@@ -518,22 +597,22 @@ mod tests {
             message: "full\n",
             count: ("dropped", 3),
         };
-        let mut out = Vec::new();
-        event.write(Form::Json, &mut out);
-        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let mut page = Page::new();
+        event.write(Form::Json, &mut page);
+        let json: serde_json::Value = serde_json::from_slice(page.written()).unwrap();
         assert_eq!(json["message"], "full\n");
         assert_eq!(json["dropped"], 3);
-        out.clear();
-        event.write(Form::Pretty(false), &mut out);
-        assert_eq!(out, b"00:00:00.000 warn: full? (dropped: 3)\n");
+        page.clear();
+        event.write(Form::Pretty(false), &mut page);
+        assert_eq!(page.written(), b"00:00:00.000 warn: full? (dropped: 3)\n");
     }
 
     #[test]
     fn durations_have_three_digits_at_most() {
         let shown = |us| {
-            let mut out = Vec::new();
-            write_short_duration(us, &mut out);
-            String::from_utf8(out).unwrap()
+            let mut page = Page::new();
+            page.write(FRAME_BYTES, |pen| write_short_duration(us, pen));
+            String::from_utf8(page.written().to_vec()).unwrap()
         };
         assert_eq!(shown(0), "0us");
         assert_eq!(shown(999), "999us");

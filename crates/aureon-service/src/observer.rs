@@ -18,7 +18,7 @@ use aureon::server::{Ending, Exchange, Observer};
 use crate::access_log::Lines;
 use crate::exchanges::Exchanges;
 use crate::health;
-use crate::line::{Event, Line};
+use crate::line::{Event, Form, Line};
 use crate::logging::{Level, Logging};
 
 /// Milliseconds between two lines about what comes in floods.
@@ -116,6 +116,11 @@ impl Observer for LogObserver {
             return;
         }
         let request = exchange.request;
+        let log = &self.logging.log;
+        let referer = match log.form() {
+            Form::Combined => request.field("referer").unwrap_or_default(),
+            Form::Json | Form::Pretty(_) => b"",
+        };
         let line = Line {
             unix_ms: exchange.ended_unix_us / 1_000,
             method: request.method().as_str(),
@@ -126,7 +131,7 @@ impl Observer for LogObserver {
             client,
             host: request.authority_bytes().unwrap_or_default(),
             user_agent: request.field("user-agent").unwrap_or_default(),
-            referer: request.field("referer").unwrap_or_default(),
+            referer,
             slow,
             request_id: request.request_id(),
             route: exchange.route,
@@ -138,7 +143,7 @@ impl Observer for LogObserver {
                 .fault
                 .map(|fault| (fault.message(), fault.is_panic())),
         };
-        self.push(exchange.worker, &line);
+        with_lines(|lines| log.push_line(exchange.worker, lines, &line));
     }
 
     fn on_turn_end(&self, worker: usize) {

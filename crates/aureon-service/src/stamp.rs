@@ -3,14 +3,16 @@
 //! Writes bytes from a count of milliseconds; reads no clock. Called by the access log for each
 //! line. RFC 3339 §5.6.
 
+use crate::pen::digits;
+
 /// Bytes of a stamp.
 pub const STAMP_BYTES: usize = 24;
 
 /// Stamps of moments that follow each other closely: only what has changed is written anew.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamps {
-    /// The second that the stamp is of.
-    second: u64,
+    /// The first millisecond of the second that the stamp is of.
+    second_ms: u64,
     stamp: [u8; STAMP_BYTES],
 }
 
@@ -18,7 +20,7 @@ impl Stamps {
     /// None written yet.
     pub const fn new() -> Stamps {
         Stamps {
-            second: 0,
+            second_ms: 0,
             stamp: *b"1970-01-01T00:00:00.000Z",
         }
     }
@@ -26,17 +28,23 @@ impl Stamps {
     /// The stamp of a moment.
     #[inline]
     pub fn at(&mut self, unix_ms: u64) -> &[u8; STAMP_BYTES] {
-        let (second, ms) = (unix_ms / 1_000, unix_ms % 1_000);
-        if second != self.second {
-            self.stamp = write_stamp(unix_ms);
-            self.second = second;
-        } else if second < SECONDS_END {
-            let digit = |number: u64| b'0' + number as u8;
-            self.stamp[20] = digit(ms / 100);
-            self.stamp[21] = digit(ms / 10 % 10);
-            self.stamp[22] = digit(ms % 10);
+        let unix_ms = unix_ms.min(MS_MAX);
+        let ms = unix_ms.wrapping_sub(self.second_ms);
+        if ms >= 1_000 {
+            self.turn_to(unix_ms);
+        } else {
+            let [.., hundreds, tens, ones] = digits(ms as u32).to_le_bytes();
+            self.stamp[20] = hundreds;
+            self.stamp[21] = tens;
+            self.stamp[22] = ones;
         }
         &self.stamp
+    }
+
+    #[cold]
+    fn turn_to(&mut self, unix_ms: u64) {
+        self.stamp = write_stamp(unix_ms);
+        self.second_ms = unix_ms / 1_000 * 1_000;
     }
 }
 
@@ -46,13 +54,13 @@ impl Default for Stamps {
     }
 }
 
-/// The year 10000 begins: what has no RFC 3339 form.
-const SECONDS_END: u64 = 253_402_300_800;
+/// The last moment before the year 10000, which has no RFC 3339 form.
+const MS_MAX: u64 = 253_402_300_799_999;
 
 /// Writes the moment `unix_ms` milliseconds after 1970. Moments past the year 9999 have no RFC
 /// 3339 form and are written as the last that has one.
 pub fn write_stamp(unix_ms: u64) -> [u8; STAMP_BYTES] {
-    let unix_ms = unix_ms.min(SECONDS_END * 1_000 - 1);
+    let unix_ms = unix_ms.min(MS_MAX);
     let (seconds, ms) = (unix_ms / 1_000, unix_ms % 1_000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);

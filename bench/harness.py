@@ -65,7 +65,7 @@ def build(names):
     if "engine" in names:
         cargo(ROOT, f"{ROOT}/target", "build", "--release", "--locked", "-p", "aureon",
               "--example", "plaintext")
-    if any(name in ("aureond", "aureond-quiet", "aureond-full") for name in names):
+    if any(name.startswith("aureond") and "-glibc" not in name for name in names):
         # Measured whatever its size is; the limit is scripts/dist's own business.
         env = dict(os.environ, DIST_BYTES_MAX=str(1 << 30))
         done = subprocess.run([f"{ROOT}/scripts/dist"], stdout=subprocess.DEVNULL, env=env)
@@ -116,11 +116,11 @@ def engine_command(run):
 
 def aureond_command(run):
     build = "release" if run.name.startswith("aureond-glibc") else "dist"
-    log = "off" if run.name.endswith("-quiet") else run.log_format
+    log = "off" if run.name.endswith(("-quiet", "-metrics")) else run.log_format
     command = [run.program or f"{ROOT}/target/{build}/aureond", run.files, "--listen", run.address,
                "--workers", "1", "--log", log]
-    if run.name.endswith("-full"):
-        command += ["--admin", f"unix:{run.scratch}/admin.sock"]
+    if run.name.endswith(("-full", "-metrics")):
+        command += ["--admin", f"unix:{run.scratch}/{run.name}.sock"]
     return command
 
 
@@ -145,10 +145,14 @@ SERVERS = {
     "engine": ("the engine, examples/plaintext.rs", engine_command, "/plaintext"),
     "aureond": ("the shipped aureond, access log on", aureond_command, "/api/message"),
     "aureond-quiet": ("the same without a log", aureond_command, "/api/message"),
+    "aureond-metrics": ("the same with metrics and the last exchanges, without a log",
+                        aureond_command, "/api/message"),
     "aureond-full": ("the same with log, metrics and the last exchanges", aureond_command,
                      "/api/message"),
     "aureond-glibc": ("aureond built with glibc, access log on", aureond_command, "/api/message"),
     "aureond-glibc-quiet": ("the same without a log", aureond_command, "/api/message"),
+    "aureond-glibc-metrics": ("the same with metrics and the last exchanges, without a log",
+                              aureond_command, "/api/message"),
     "aureond-glibc-full": ("the same with log, metrics and the last exchanges", aureond_command,
                            "/api/message"),
     "nginx": ("nginx", nginx_command, "/plaintext"),
@@ -188,11 +192,16 @@ class Run:
     def command(self):
         return SERVERS[self.name][1](self)
 
-    def cpu_ns(self):
-        """User and system time of every thread so far, by the scheduler's own clock."""
+    def cpu_ns(self, thread=None):
+        """User and system time of every thread so far, by the scheduler's own clock; or of those
+        of one name."""
         total = 0
         for pid in self.pids:
             for task in os.listdir(f"/proc/{pid}/task"):
+                if thread is not None:
+                    with open(f"/proc/{pid}/task/{task}/comm") as file:
+                        if file.read().rstrip("\n") != thread:
+                            continue
                 with open(f"/proc/{pid}/task/{task}/schedstat") as file:
                     total += int(file.read().split()[0])
         return total

@@ -251,7 +251,10 @@ fn write_record(record: &[u64; WORDS], worker: usize, out: &mut Vec<u8>) {
     };
     text(&mut object, "request_id", ID, PATH, 0);
     match meta as u8 {
-        4 => object.ipv4("client_ip", Ipv4Addr::from_bits(record[ADDRESS + 1] as u32)),
+        4 => object.display(
+            "client_ip",
+            &Ipv4Addr::from_bits(record[ADDRESS + 1] as u32),
+        ),
         6 => {
             let bits = u128::from(record[ADDRESS]) << 64 | u128::from(record[ADDRESS + 1]);
             object.display("client_ip", &Ipv6Addr::from_bits(bits));

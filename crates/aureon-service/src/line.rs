@@ -7,9 +7,9 @@
 
 use aureon::app::RequestId;
 
-use crate::json::Object;
+use crate::json::{Object, digits};
 use crate::logging::Level;
-use crate::pen::{Page, Pen, digits};
+use crate::pen::{Page, Pen};
 use crate::stamp::{STAMP_BYTES, Stamps, write_stamp};
 
 /// Bytes of a path that are logged. 2 KiB: longer than any link people share.

@@ -9,7 +9,7 @@
 use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::json::{ODD_BITS, odd_bits, write_odd_text};
+use crate::json::{DIGITS_END, ODD_BITS, ZEROS, digits, odd_bits, short_number, write_odd_text};
 
 /// Lines on their way to the log.
 #[derive(Debug)]
@@ -174,10 +174,8 @@ impl Pen<'_> {
         if value >= DIGITS_END {
             return self.long_number(value);
         }
-        let shown = digits(value as u32);
-        // The last digit stands whatever it is.
-        let zeros = ((shown ^ ZEROS) | 1 << 63).trailing_zeros() & !7;
-        self.word(shown >> zeros, WORD - zeros as usize / 8);
+        let (word, len) = short_number(value as u32);
+        self.word(word, len);
     }
 
     #[cold]
@@ -259,27 +257,6 @@ impl Pen<'_> {
             }
         }
     }
-}
-
-/// The end of what eight digits can say.
-const DIGITS_END: u64 = 100_000_000;
-
-/// `00000000`.
-const ZEROS: u64 = 0x3030_3030_3030_3030;
-
-/// The eight decimal digits of a number below [`DIGITS_END`] as text in a little-endian word: the
-/// first digit is its lowest byte. Halves, then pairs, then digits, all at once in the same word.
-/// Divides by multiplying, which a compiler that saves bytes does not.
-#[inline(always)]
-pub fn digits(number: u32) -> u64 {
-    let number = u64::from(number);
-    // By 10,000 below 2^32, by 100 up to 9,999, by 10 up to 99.
-    let thousands = (number * 0xd1b7_1759) >> 45;
-    let halves = thousands | (number - thousands * 10_000) << 32;
-    let hundreds = ((halves * 10_486) >> 20) & 0x0000_007f_0000_007f;
-    let pairs = hundreds | (halves - 100 * hundreds) << 16;
-    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
-    (tens | (pairs - 10 * tens) << 8) + ZEROS
 }
 
 /// The digits of an octet without zeros before them and a point behind them, and how many bytes

@@ -3,7 +3,7 @@
 //! Writes bytes from a count of milliseconds; reads no clock. Called by the access log for each
 //! line. RFC 3339 §5.6.
 
-use crate::pen::digits;
+use crate::json::digits;
 
 /// Bytes of a stamp.
 pub const STAMP_BYTES: usize = 24;

@@ -150,6 +150,8 @@ fn end(how: &str) {
     }
     let ended = catch_unwind(|| match how {
         "in-a-destructor" => drop(black_box(Panics)),
+        // More than there are addresses; scripts/std says why that is no panic.
+        "too-much" => drop(black_box(Vec::<u8>::with_capacity(black_box(usize::MAX)))),
         _ => black_box(called_by_c as extern "C" fn())(),
     });
     println!("went on: {ended:?}");

@@ -9,7 +9,10 @@
 
 use std::cell::RefCell;
 
-use flate2::{Compress, Compression as Level, FlushCompress, Status as Progress};
+use miniz_oxide::DataFormat;
+use miniz_oxide::deflate::core::{
+    CompressorOxide, TDEFLFlush, TDEFLStatus, compress as compress_once,
+};
 
 use super::{Middleware, Request, Response};
 use crate::http::Status;
@@ -18,7 +21,7 @@ use crate::limits::{GZIP_BYTES_MAX, GZIP_BYTES_MIN};
 thread_local! {
     /// One for each thread, made when first needed and reset for each use: an encoder's tables
     /// take about 300 KiB, too much to allocate for every answer.
-    static ENCODER: RefCell<Option<Compress>> = const { RefCell::new(None) };
+    static ENCODER: RefCell<Option<Box<CompressorOxide>>> = const { RefCell::new(None) };
 }
 
 /// Middleware that compresses answers for clients that take gzip.
@@ -159,16 +162,21 @@ fn accepts_gzip(value: &[u8]) -> bool {
 fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     ENCODER.with(|encoder| {
         let mut encoder = encoder.try_borrow_mut().ok()?;
+        let encoder = encoder.get_or_insert_default();
         // Level 5, as Caddy.
-        let encoder = encoder.get_or_insert_with(|| Compress::new(Level::new(5), false));
+        encoder.set_format_and_level(DataFormat::Raw, 5);
         encoder.reset();
-        let mut out = Vec::with_capacity(bytes.len());
-        out.extend_from_slice(&MEMBER_HEAD);
-        // One call does it or the result is no smaller than what went in: `out` never grows.
-        let progress = encoder.compress_vec(bytes, &mut out, FlushCompress::Finish);
-        if !matches!(progress, Ok(Progress::StreamEnd)) || out.len() + 8 >= bytes.len() {
+        // What does not fit would be no smaller than what went in.
+        let mut out = vec![0; bytes.len()];
+        let (head, rest) = out.split_first_chunk_mut()?;
+        *head = MEMBER_HEAD;
+        let room = rest.len().checked_sub(MEMBER_END_BYTES + 1)?;
+        let finish = TDEFLFlush::Finish;
+        let (status, _, packed) = compress_once(encoder, bytes, &mut rest[..room], finish);
+        if status != TDEFLStatus::Done {
             return None;
         }
+        out.truncate(MEMBER_HEAD.len() + packed);
         out.extend_from_slice(&crc32(bytes).to_le_bytes());
         out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
         Some(out)
@@ -177,6 +185,9 @@ fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// RFC 1952 §2.3: gzip, deflate, no flags, no time, no hint, system unknown.
 const MEMBER_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+
+/// After the content: its checksum, and how long it was.
+const MEMBER_END_BYTES: usize = 8;
 
 /// The checksum of RFC 1952 §8, a byte at a time: 1 KB of table where the crates have 8 and 16,
 /// and a tenth of the time that compressing takes.

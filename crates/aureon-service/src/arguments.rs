@@ -8,8 +8,6 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use lexopt::{Arg, Parser};
-
 use crate::completions::SHELLS;
 use crate::config::Given;
 use crate::explain::Question;
@@ -143,7 +141,9 @@ pub struct Arguments {
 /// Parses the arguments, without the program's name.
 pub fn parse_arguments(arguments: Vec<OsString>) -> Result<Arguments, Vec<Problem>> {
     let mut reader = Reader {
-        parser: Parser::from_args(arguments),
+        words: arguments.into_iter(),
+        stuck: None,
+        flags_over: false,
         found: Arguments {
             command: Command::Serve,
             json: false,
@@ -215,7 +215,11 @@ fn problem_of_topic(found: &Arguments) -> Option<Problem> {
 }
 
 struct Reader {
-    parser: Parser,
+    words: std::vec::IntoIter<OsString>,
+    /// What stands behind a flag in the same word: a value with or without `=`, or letters.
+    stuck: Option<String>,
+    /// Whether `--` was read.
+    flags_over: bool,
     found: Arguments,
     command_named: bool,
     /// Since then a bare word may have been meant as the unknown flag's value.
@@ -224,28 +228,56 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads one argument; false at the end.
+    /// Reads a word, and the next one if it is the value of a flag; false at the end.
     fn read(&mut self) -> bool {
-        let flag = match self.parser.next() {
-            Ok(None) => return false,
-            Ok(Some(Arg::Value(word))) => {
-                self.on_word(word);
-                return true;
-            }
-            Ok(Some(Arg::Long(name))) => ["--", name].concat(),
-            Ok(Some(Arg::Short(letter))) => ['-', letter].iter().collect(),
-            // The one error `next` knows: a value stuck to a flag that takes none.
-            Err(error) => {
-                let flag = match error {
-                    lexopt::Error::UnexpectedValue { option, .. } => option,
-                    _ => "aureond".to_owned(),
-                };
-                self.report(&flag, "this flag takes no value", String::new());
-                return true;
-            }
+        let Some(word) = self.words.next() else {
+            return false;
         };
-        self.on_flag(flag);
+        let text = word.to_string_lossy();
+        if self.flags_over || text == "-" || !text.starts_with('-') {
+            self.on_word(word);
+        } else if text == "--" {
+            self.flags_over = true;
+        } else if text.starts_with("--") {
+            let (flag, stuck) = text.split_at(text.find('=').unwrap_or(text.len()));
+            self.stuck = Some(stuck.to_owned());
+            self.on_flag(flag.to_owned());
+            self.expect_no_value(flag);
+        } else {
+            self.read_letters(&text);
+        }
         true
+    }
+
+    /// `-tp80`: each letter is a flag, until one takes the rest as its value.
+    fn read_letters(&mut self, text: &str) {
+        let mut letters = text.chars();
+        letters.next();
+        while let Some(letter) = letters.next() {
+            let flag: String = ['-', letter].iter().collect();
+            self.stuck = Some(letters.as_str().to_owned());
+            self.on_flag(flag.clone());
+            if self.stuck.is_none() {
+                return;
+            }
+            if letters.as_str().starts_with('=') {
+                return self.expect_no_value(&flag);
+            }
+        }
+    }
+
+    /// A value that its flag has not taken is a mistake.
+    fn expect_no_value(&mut self, flag: &str) {
+        if self.stuck().is_some() {
+            self.report(flag, "this flag takes no value", String::new());
+        }
+    }
+
+    /// The value in the flag's own word, if there is one.
+    fn stuck(&mut self) -> Option<OsString> {
+        let text = self.stuck.take().filter(|text| !text.is_empty())?;
+        let value = text.strip_prefix('=').unwrap_or(&text);
+        Some(value.into())
     }
 
     fn report(&mut self, flag: &str, what: &str, fix: String) {
@@ -271,7 +303,7 @@ impl Reader {
         };
         match text.split_once(':') {
             Some((name, value)) => {
-                let field = (name.to_owned(), value.trim().to_owned());
+                let field = (name.to_owned(), value.trim_ascii().to_owned());
                 self.found.question.fields.push(field);
             }
             None => {
@@ -319,7 +351,7 @@ impl Reader {
             .and_then(|name| named(&["--", name].concat()));
         let switch = |row: usize| matches!(SETTINGS[row].kind, Kind::Bool);
         let (setting, text) = match (named(&flag), negated) {
-            (Some(row), _) if switch(row) => match self.parser.optional_value() {
+            (Some(row), _) if switch(row) => match self.stuck() {
                 Some(value) => (row, self.utf8(&flag, value)),
                 None => (row, Some("true".to_owned())),
             },
@@ -339,7 +371,7 @@ impl Reader {
     fn on_unknown(&mut self, flag: &str) {
         self.unknown_flag = true;
         // Its value, if one is stuck to it, is as unknown.
-        self.parser.optional_value();
+        self.stuck = None;
         let mut known: Vec<String> = SETTINGS.iter().map(settings::Setting::flag).collect();
         known.extend(OWN_FLAGS.iter().map(|own| ["--", own.1].concat()));
         let near = nearest(flag, known.iter().map(String::as_str));
@@ -351,9 +383,9 @@ impl Reader {
     }
 
     fn value(&mut self, flag: &str, placeholder: &str) -> Option<String> {
-        match self.parser.value() {
-            Ok(value) => self.utf8(flag, value),
-            Err(_) => {
+        match self.stuck().or_else(|| self.words.next()) {
+            Some(value) => self.utf8(flag, value),
+            None => {
                 self.report(
                     flag,
                     "the value is missing",
@@ -465,6 +497,9 @@ mod tests {
         assert_eq!(flags(&["--port=1"]), port("--port"));
         assert_eq!(flags(&["-p1"]), port("-p"));
         assert_eq!(flags(&["-p", "1"]), port("-p"));
+        assert_eq!(flags(&["-p=1"]), port("-p"));
+        assert_eq!(flags(&["-tp1"]), port("-p"));
+        assert_eq!(parse(&["-tp1"]).unwrap().command, Command::Check);
         let listing = |flag: &str, text: &str| vec![(flag.to_owned(), text.to_owned())];
         assert_eq!(flags(&["--listing"]), listing("--listing", "true"));
         assert_eq!(flags(&["--listing=false"]), listing("--listing", "false"));
@@ -500,8 +535,18 @@ mod tests {
             ["--json: only `check`, `explain`, `status`, `reload` and `upgrade` report as JSON"]
         );
         assert_eq!(
-            parse(&["--json=x", "-t"]).unwrap_err(),
-            ["--json: this flag takes no value"]
+            parse(&["--json=x", "-t=x"]).unwrap_err(),
+            [
+                "--json: this flag takes no value",
+                "-t: this flag takes no value"
+            ]
+        );
+        assert_eq!(
+            parse(&["-xt", "--bogus=1"]).unwrap_err(),
+            [
+                "-x: unknown flag; see aureond --help",
+                "--bogus: unknown flag; see aureond --help"
+            ]
         );
         for words in [&["completions"][..], &["completions", "tcsh"]] {
             let missing = ["completions: a shell is named; write bash, zsh or fish"];

@@ -114,15 +114,17 @@ fn size(facts: &Facts) -> String {
     if facts.len < 1024 {
         return format!("{} B", facts.len);
     }
-    // In tenths of the unit, by shifting: no floating point for a file size.
+    // With tenths of the unit, by shifting: no floating point for a file size. Ten times what is
+    // left over fits: a unit is at most 2^60.
     let mut unit = 0;
     let mut shift = 10;
     while unit + 1 < UNITS.len() && facts.len >> shift >= 1024 {
         unit += 1;
         shift += 10;
     }
-    let tenths = (u128::from(facts.len) * 10) >> shift;
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+    let rest = facts.len % (1 << shift);
+    let tenths = (rest * 10) >> shift;
+    format!("{}.{tenths} {}", facts.len >> shift, UNITS[unit])
 }
 
 fn date(seconds: i64) -> String {

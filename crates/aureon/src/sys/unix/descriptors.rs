@@ -51,11 +51,24 @@ pub fn short_from() -> RawFd {
 pub fn raise() -> io::Result<()> {
     let mut limit = limit()?;
     limit.rlim_cur = limit.rlim_max;
-    // SAFETY: the pointer is to a local that lives across the call, and the kernel only reads it.
-    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
+    match set(&limit) {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// prlimit(2): musl's setrlimit(3) also has what it takes to set a limit thread by thread, on
+/// kernels of before 2010.
+#[cfg(target_os = "linux")]
+fn set(limit: &libc::rlimit) -> libc::c_int {
+    // SAFETY: the kernel only reads the limit, and the old one is not asked for.
+    unsafe { libc::prlimit(0, libc::RLIMIT_NOFILE, limit, std::ptr::null_mut()) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set(limit: &libc::rlimit) -> libc::c_int {
+    // SAFETY: the kernel only reads the limit.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) }
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use aureon::sys;
+
 use crate::lane::{Lane, Put, Taken};
 use crate::line::{Event, Form, Line};
 use crate::pen::Page;
@@ -28,6 +30,9 @@ const LANE_BYTES_KEPT: usize = 64 << 10;
 /// Bytes that a worker gathers before it hands them over within a turn. 3 KiB: some twelve lines,
 /// still in the processor's nearest cache when they are copied.
 const LINES_BYTES: usize = 3 << 10;
+
+/// Bytes of the writing thread's stack. 256 KiB: many times what a write needs; reserved, not used.
+const STACK_BYTES: usize = 256 << 10;
 
 /// The lines of one worker that it has not handed over.
 #[derive(Debug, Default)]
@@ -104,9 +109,11 @@ impl AccessLog {
             failed: false,
             lost: 0,
         };
-        let handle = thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || writer.run())?;
+        let body = move || {
+            writer.run();
+            Ok(())
+        };
+        let handle = sys::thread::start("log", STACK_BYTES, Box::new(body))?;
         Ok(AccessLog {
             shared,
             writer: handle.thread().clone(),

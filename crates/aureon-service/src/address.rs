@@ -54,7 +54,7 @@ pub const EXPECTED: &str = "write 127.0.0.1:8080, 0.0.0.0:80, [::1]:8080, localh
 /// Parses one word of `listen`. `None`: it is no address; [`EXPECTED`] says what is.
 pub fn parse_address(word: &str, port: u16) -> Option<Parsed> {
     let (address, proxied) = match word.rsplit_once(' ') {
-        Some((address, PROXIED)) => (address.trim_end(), true),
+        Some((address, PROXIED)) => (address.trim_ascii_end(), true),
         _ => (word, false),
     };
     let parsed = parse_bare(address, port)?;

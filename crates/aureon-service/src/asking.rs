@@ -17,8 +17,9 @@ use crate::address::Address;
 /// than the checks of a ready answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Bytes of an answer that are read. 4 MiB: a report of a thousand exchanges has 400 KiB.
-const ANSWER_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of an answer after which no more are read. 4 MiB: a report of a thousand exchanges has
+/// 400 KiB.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,13 +69,21 @@ pub fn ask(
             };
             stream.set_read_timeout(Some(patience))?;
             stream.set_write_timeout(Some(patience))?;
-            exchange(&mut &stream, &mut &stream, &request)
+            exchange(
+                &request,
+                &mut |all| (&stream).write_all(all),
+                &mut |piece| (&stream).read(piece),
+            )
         }
         Address::Unix(path) => {
             let stream = LocalStream::connect(path)?;
             stream.set_read_timeout(Some(patience))?;
             stream.set_write_timeout(Some(patience))?;
-            exchange(&mut &stream, &mut &stream, &request)
+            exchange(
+                &request,
+                &mut |all| (&stream).write_all(all),
+                &mut |piece| (&stream).read(piece),
+            )
         }
     }
 }
@@ -89,10 +98,24 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn exchange(reader: &mut dyn Read, writer: &mut dyn Write, request: &[u8]) -> io::Result<Answered> {
-    writer.write_all(request)?;
+/// Writes the request, and reads to the end or to the bound. Two functions in place of a stream:
+/// `Read` and `Write` have twenty, each compiled for each kind of stream.
+fn exchange(
+    request: &[u8],
+    write_all: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<Answered> {
+    write_all(request)?;
     let mut bytes = Vec::new();
-    reader.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;
+    let mut piece = [0; 4096];
+    while bytes.len() < ANSWER_BYTES_MAX {
+        match read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&piece[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
     parse_answer(&bytes).ok_or_else(|| io::Error::other("what came back is no HTTP answer"))
 }
 

@@ -107,7 +107,7 @@ fn healthcheck(arguments: Arguments) -> Exit {
                 " answers ",
                 &status,
                 ": ",
-                reason.trim_end(),
+                reason.trim_ascii_end(),
             ]
             .concat());
             Exit::Failed
@@ -134,7 +134,7 @@ fn status(arguments: Arguments) -> Exit {
     match ask_admin(arguments, "GET", target) {
         Ok(answered) if answered.status == 200 => print(&answered.content),
         Ok(answered) => {
-            say(String::from_utf8_lossy(&answered.content).trim_end());
+            say(String::from_utf8_lossy(&answered.content).trim_ascii_end());
             Exit::Failed
         }
         Err(exit) => exit,

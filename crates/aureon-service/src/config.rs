@@ -6,8 +6,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::address::{self, Address};
@@ -15,13 +14,11 @@ use crate::document::{self, Entry, Position, Written};
 use crate::problem::{Place, Problem, nearest, order, quote};
 use crate::proxies;
 use crate::settings::{self, Config, SETTINGS};
+use crate::small_file;
 use crate::value::{Kind, Value};
 
 /// The file looked for when none is named.
 pub const FILE_NAME: &str = "aureon.toml";
-
-/// Bytes of a configuration file. 64 KiB: twenty times the example with every setting.
-pub const FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// Name of the admin socket in a runtime directory.
 pub const ADMIN_NAME: &str = "admin.sock";
@@ -110,7 +107,7 @@ impl Inputs {
             (None, None) => (PathBuf::from(FILE_NAME), None),
         };
         let shown = path.to_string_lossy().into_owned();
-        let file = match read_bounded(&path) {
+        let file = match small_file::read(&path) {
             Ok(bytes) => Some((shown, bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound && place.is_none() => None,
             Err(error) => {
@@ -132,17 +129,6 @@ impl Inputs {
             flags,
         })
     }
-}
-
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other("larger than 64KiB"));
-    }
-    Ok(bytes)
 }
 
 /// Puts the sources together, the weakest first.

@@ -23,7 +23,7 @@
 //! [`observer`] hears of each exchange, [`access_log`] carries its [`line`](mod@line) to standard
 //! output or a [`log_file`], as [`logging`] has it; [`exchanges`] keeps the last ones. [`admin`]
 //! tells them, the [`metrics`] by [`exposition`] and the [`status`], and takes orders through a
-//! [`queue`]. [`json`] and [`stamp`] write their parts.
+//! [`queue`]. [`json`] and [`stamp`] write their parts, [`small_file`] reads.
 
 pub mod access_log;
 pub mod address;
@@ -67,6 +67,7 @@ pub mod sandbox;
 pub mod service;
 pub mod settings;
 pub mod site;
+pub mod small_file;
 pub mod stamp;
 pub mod status;
 pub mod supervisor;

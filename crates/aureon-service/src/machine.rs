@@ -3,7 +3,6 @@
 //! Nothing here keeps a service from starting. Each warning says what will happen and what to
 //! type; whoever runs into it at three in the morning should have been able to read it before.
 
-use std::fs;
 use std::path::Path;
 use std::thread;
 
@@ -14,6 +13,7 @@ use aureon::sys::process::{self, Access};
 use crate::config::Loaded;
 use crate::problem::{Place, Problem};
 use crate::settings;
+use crate::small_file::read_text;
 use crate::value::show_digits;
 
 /// Descriptors beside those of connections and of each worker: standard input and outputs, the
@@ -37,11 +37,11 @@ pub struct Machine {
 impl Machine {
     /// This one. What it does not tell is no reason for a warning.
     pub fn here() -> Machine {
-        let backlog = fs::read_to_string("/proc/sys/net/core/somaxconn");
+        let backlog = read_text("/proc/sys/net/core/somaxconn");
         let processors = thread::available_parallelism().map_or(1, usize::from);
         Machine {
             descriptors: descriptors::hard_max(),
-            backlog: backlog.ok().and_then(|text| text.trim().parse().ok()),
+            backlog: backlog.ok().and_then(|text| text.trim_ascii().parse().ok()),
             processors: processors as u64,
         }
     }

@@ -18,6 +18,7 @@ use crate::health::{Health, State};
 use crate::logging::Logging;
 use crate::observer::now_ms;
 use crate::routes::Lasting;
+use crate::small_file::read_text;
 use crate::value::show_digits;
 
 /// What a family's samples are.
@@ -367,9 +368,9 @@ const TICK_US: u64 = 1_000_000 / 100;
 impl Process {
     /// Reads it.
     pub fn read() -> Process {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let status = read_text("/proc/self/status").unwrap_or_default();
+        let limits = read_text("/proc/self/limits").unwrap_or_default();
+        let stat = read_text("/proc/self/stat").unwrap_or_default();
         // Reading the directory takes a descriptor of its own.
         let open_fds = fs::read_dir("/proc/self/fd").map(|names| names.count() as u64 - 1);
         Process {
@@ -385,7 +386,7 @@ impl Process {
 
 fn word_after(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    line.split_whitespace().next()?.parse().ok()
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 fn kib_after(text: &str, name: &str) -> Option<u64> {
@@ -396,7 +397,7 @@ fn kib_after(text: &str, name: &str) -> Option<u64> {
 /// anything.
 fn cpu_us(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
-    let mut words = rest.split_whitespace().skip(11);
+    let mut words = rest.split_ascii_whitespace().skip(11);
     let mut ticks = || words.next()?.parse::<u64>().ok();
     ticks()?.checked_add(ticks()?)?.checked_mul(TICK_US)
 }

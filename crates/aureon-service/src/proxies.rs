@@ -3,9 +3,6 @@
 //! Read at the start and again with each reload, the file of ranges included, so that a newer
 //! copy of it comes into force without a restart.
 
-use std::fs::File;
-use std::io::{self, Read};
-
 use aureon::app::{NamedBy, Network, Trust};
 
 use crate::config::Loaded;
@@ -13,15 +10,13 @@ use crate::machine::place_of;
 use crate::problem::{Exit, Place, Problem};
 use crate::service::Failure;
 use crate::settings::Config;
+use crate::small_file::read_text;
 
 /// The ranges that were current when this version was made.
 const CLOUDFLARE: &str = include_str!("cloudflare.txt");
 
 /// The field in which Cloudflare names the client.
 const CLOUDFLARE_FIELD: &str = "cf-connecting-ip";
-
-/// Bytes of a file of ranges. 64 KiB: two hundred times the ranges of today.
-const RANGES_BYTES_MAX: u64 = 64 << 10;
 
 /// Whom a configuration trusts.
 ///
@@ -39,7 +34,9 @@ pub fn trust(config: &Config) -> Result<Trust, Failure> {
     if config.behind == "cloudflare" {
         let networks = match config.cloudflare_ranges.as_str() {
             "" => parse_ranges(CLOUDFLARE),
-            path => read(path).and_then(|text| parse_ranges(&text)),
+            path => read_text(path)
+                .map_err(|error| error.to_string())
+                .and_then(|text| parse_ranges(&text)),
         };
         let networks = networks.map_err(|what| {
             let line = [
@@ -55,21 +52,9 @@ pub fn trust(config: &Config) -> Result<Trust, Failure> {
     Ok(trust)
 }
 
-fn read(path: &str) -> Result<String, String> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| {
-        let read = file.take(RANGES_BYTES_MAX + 1).read_to_string(&mut text)?;
-        match read as u64 > RANGES_BYTES_MAX {
-            true => Err(io::Error::other("larger than 64KiB")),
-            false => Ok(()),
-        }
-    });
-    read.map(|()| text).map_err(|error| error.to_string())
-}
-
 /// One network a line; lines that begin with `#` and empty ones are left out.
 fn parse_ranges(text: &str) -> Result<Vec<Network>, String> {
-    let lines = text.lines().map(str::trim);
+    let lines = text.lines().map(str::trim_ascii);
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     let networks = lines
         .map(|line| Network::parse(line).ok_or_else(|| ["`", line, "` is no network"].concat()));

@@ -65,7 +65,7 @@ fn with_own_routes(
                 inner.with(Cors::any());
             }
             origins => {
-                inner.with(Cors::only(origins.split(',').map(str::trim)));
+                inner.with(Cors::only(origins.split(',').map(str::trim_ascii)));
             }
         }
         router.nest("/api", inner);

@@ -71,7 +71,7 @@ impl Kind {
             Kind::Choice(_) => Err(self.expected()),
             Kind::List => Ok(Value::List(
                 text.split(',')
-                    .map(|word| word.trim().to_owned())
+                    .map(|word| word.trim_ascii().to_owned())
                     .filter(|w| !w.is_empty())
                     .collect(),
             )),

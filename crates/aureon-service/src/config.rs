@@ -198,7 +198,7 @@ impl Loader {
     }
 
     fn set(&mut self, row: usize, place: Place, value: Value) {
-        (SETTINGS[row].set)(&mut self.config, value);
+        SETTINGS[row].set(&mut self.config, value);
         self.places[row] = place;
     }
 

@@ -25,9 +25,9 @@ pub fn config(bytes: &[u8]) {
     };
     let default = Config::default();
     for setting in SETTINGS {
-        let value = (setting.get)(&loaded.config);
+        let value = setting.get(&loaded.config);
         // What nobody set may be shown as nothing: the built-in site has no root.
-        if value == (setting.get)(&default) {
+        if value == setting.get(&default) {
             continue;
         }
         let shown = setting.kind.show(&value);

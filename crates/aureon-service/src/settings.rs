@@ -6,7 +6,7 @@
 //! in [`Config::default`] and the engine's `Limits`, never here a second time. A field of
 //! `Limits` has its own name as key, without `_ms`: a value says its unit itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aureon::Limits;
 use aureon::limits::HEAD_BYTES_CEILING;
@@ -119,10 +119,66 @@ pub struct Setting {
     pub kind: Kind,
     /// One line for help.
     pub help: &'static str,
-    /// Reads it from the configuration.
-    pub get: fn(&Config) -> Value,
-    /// Stores a value that `kind` has accepted.
-    pub set: fn(&mut Config, Value),
+    field: fn(&Config) -> &dyn Field,
+    field_mut: fn(&mut Config) -> &mut dyn Field,
+}
+
+/// A field of the configuration, as the table sees it.
+trait Field {
+    fn get(&self) -> Value;
+    /// Stores a value that the setting's kind has accepted; another is left.
+    fn set(&mut self, value: Value);
+}
+
+macro_rules! fields {
+    ($($type:ty: $variant:ident),*) => {
+        $(impl Field for $type {
+            fn get(&self) -> Value {
+                Value::$variant(self.clone())
+            }
+
+            fn set(&mut self, value: Value) {
+                if let Value::$variant(value) = value {
+                    *self = value;
+                }
+            }
+        })*
+    };
+}
+
+fields! { bool: Bool, u64: Number, String: Text, Vec<String>: List }
+
+/// The kind's range lies within the field's type, which a test checks; so nothing is lost.
+macro_rules! narrow_fields {
+    ($($type:ty),*) => {
+        $(impl Field for $type {
+            fn get(&self) -> Value {
+                Value::Number(u64::try_from(*self).unwrap_or(u64::MAX))
+            }
+
+            fn set(&mut self, value: Value) {
+                if let Value::Number(value) = value {
+                    *self = value.try_into().unwrap_or(*self);
+                }
+            }
+        })*
+    };
+}
+
+narrow_fields! { u16, u32, usize }
+
+/// A path; none is written as nothing.
+impl Field for Option<PathBuf> {
+    fn get(&self) -> Value {
+        let path = self.as_deref().unwrap_or(Path::new(""));
+        Value::Text(path.to_string_lossy().into_owned())
+    }
+
+    fn set(&mut self, value: Value) {
+        if let Value::Text(path) = value {
+            *self = Some(PathBuf::from(path));
+        }
+    }
 }
 
 impl Setting {
@@ -136,9 +192,19 @@ impl Setting {
         ["AUREON_", &self.key.to_ascii_uppercase()].concat()
     }
 
+    /// Reads it from a configuration.
+    pub fn get(&self, config: &Config) -> Value {
+        (self.field)(config).get()
+    }
+
+    /// Stores a value that `kind` has accepted.
+    pub fn set(&self, config: &mut Config, value: Value) {
+        (self.field_mut)(config).set(value);
+    }
+
     /// The value in `config`, as a person would write it.
     pub fn show(&self, config: &Config) -> String {
-        self.kind.show(&(self.get)(config))
+        self.kind.show(&self.get(config))
     }
 }
 
@@ -148,25 +214,16 @@ pub fn find(key: &str) -> Option<usize> {
 }
 
 macro_rules! setting {
-    ($key:literal, $short:expr, $kind:expr, $variant:ident, $($field:ident).+, $help:literal) => {
+    ($key:literal, $short:expr, $kind:expr, $($field:ident).+, $help:literal) => {
         Setting {
             key: $key,
             short: $short,
             kind: $kind,
             help: $help,
-            get: |config| setting!(@get $variant config.$($field).+),
-            set: |config, value| {
-                if let Value::$variant(value) = value {
-                    setting!(@set $variant config.$($field).+, value);
-                }
-            },
+            field: |config| &config.$($field).+,
+            field_mut: |config| &mut config.$($field).+,
         }
     };
-    (@get Number $from:expr) => { Value::Number(u64::try_from($from).unwrap_or(u64::MAX)) };
-    (@get $variant:ident $from:expr) => { Value::$variant($from.clone()) };
-    // The kind's range lies within the field's type, which a test checks; so nothing is lost.
-    (@set Number $to:expr, $value:ident) => { $to = $value.try_into().unwrap_or($to) };
-    (@set $variant:ident $to:expr, $value:ident) => { $to = $value };
 }
 
 const KIB: u64 = 1 << 10;
@@ -178,127 +235,112 @@ const DEADLINE: Kind = Kind::Duration(10, 24 * HOUR);
 
 /// All settings, in the order of help.
 pub const SETTINGS: &[Setting] = &[
-    setting! { "listen", Some('l'), Kind::List, List, listen,
+    setting! { "listen", Some('l'), Kind::List, listen,
     "IP[:PORT], localhost, unix:PATH [proxy_protocol]" },
-    setting! { "port", Some('p'), Kind::Count(0, 65_535), Number, port,
+    setting! { "port", Some('p'), Kind::Count(0, 65_535), port,
     "Port of addresses that name none; also PORT" },
-    Setting {
-        key: "root",
-        short: None,
-        kind: Kind::Path,
-        help: "Directory to serve, like DIR; none is the built-in page",
-        get: |config| {
-            Value::Text(match &config.root {
-                Some(path) => path.to_string_lossy().into_owned(),
-                None => String::new(),
-            })
-        },
-        set: |config, value| {
-            if let Value::Text(path) = value {
-                config.root = Some(PathBuf::from(path));
-            }
-        },
-    },
-    setting! { "workers", None, Kind::CountOrAuto(1_024), Number, workers,
+    setting! { "root", None, Kind::Path, root,
+    "Directory to serve, like DIR; none is the built-in page" },
+    setting! { "workers", None, Kind::CountOrAuto(1_024), workers,
     "Threads that serve; auto is one per processor" },
-    setting! { "api", None, Kind::Bool, Bool, api,
+    setting! { "api", None, Kind::Bool, api,
     "Answer /api/status, /api/message and /api/greet" },
-    setting! { "message", None, Kind::Text(1_024), Text, message,
+    setting! { "message", None, Kind::Text(1_024), message,
     "Text of /api/status and /api/message" },
-    setting! { "cors_origin", None, Kind::Text(256), Text, cors_origin,
+    setting! { "cors_origin", None, Kind::Text(256), cors_origin,
     "Web sites that may read the API; * any, none no" },
-    setting! { "listing", None, Kind::Bool, Bool, listing,
+    setting! { "listing", None, Kind::Bool, listing,
     "List directories that have no index.html" },
-    setting! { "spa", None, Kind::Bool, Bool, spa,
+    setting! { "spa", None, Kind::Bool, spa,
     "Answer unknown pages with /index.html" },
-    setting! { "gzip", None, Kind::Bool, Bool, gzip,
+    setting! { "gzip", None, Kind::Bool, gzip,
     "Compress text when no compressed sibling exists" },
-    setting! { "security_headers", None, Kind::Bool, Bool, security_headers,
+    setting! { "security_headers", None, Kind::Bool, security_headers,
     "Send nosniff and a referrer policy with every answer" },
-    setting! { "trusted_proxies", None, Kind::List, List, trusted_proxies,
+    setting! { "trusted_proxies", None, Kind::List, trusted_proxies,
     "Whose X-Forwarded-For is believed: networks, loopback" },
-    setting! { "client_address_from", None, Kind::Choice(&["x-forwarded-for", "forwarded"]), Text,
+    setting! { "client_address_from", None, Kind::Choice(&["x-forwarded-for", "forwarded"]),
     client_address_from,
     "The field in which those name the client" },
-    setting! { "behind", None, Kind::Choice(&["none", "cloudflare"]), Text, behind,
+    setting! { "behind", None, Kind::Choice(&["none", "cloudflare"]), behind,
     "The network in front, whose own field is believed" },
-    setting! { "cloudflare_ranges", None, Kind::Path, Text, cloudflare_ranges,
+    setting! { "cloudflare_ranges", None, Kind::Path, cloudflare_ranges,
     "File of its addresses; the program has a list" },
-    setting! { "admin", None, Kind::List, List, admin,
+    setting! { "admin", None, Kind::List, admin,
     "Status and metrics: unix:/PATH, IP:PORT, auto, off" },
     setting! { "log", None, Kind::Choice(&["auto", "pretty", "json", "combined", "off"]),
-    Text, log,
+    log,
     "Form of the log; auto is pretty on a terminal" },
-    setting! { "log_level", None, Kind::Choice(&Level::NAMES), Text, log_level,
+    setting! { "log_level", None, Kind::Choice(&Level::NAMES), log_level,
     "What is logged: failures, slow exchanges too, or all" },
-    setting! { "log_slow", None, Kind::Duration(0, HOUR), Number, log_slow_ms,
+    setting! { "log_slow", None, Kind::Duration(0, HOUR), log_slow_ms,
     "From when on an exchange is slow; 0s is never" },
-    setting! { "log_file", None, Kind::Path, Text, log_file,
+    setting! { "log_file", None, Kind::Path, log_file,
     "File for the log instead of stdout" },
-    setting! { "log_file_bytes_max", None, Kind::Size(4 * KIB, TIB), Number,
+    setting! { "log_file_bytes_max", None, Kind::Size(4 * KIB, TIB),
     log_file_bytes_max,
     "Bytes of that file before another is begun" },
-    setting! { "log_files_max", None, Kind::Count(0, 1_000), Number, log_files_max,
+    setting! { "log_files_max", None, Kind::Count(0, 1_000), log_files_max,
     "Old files that are kept" },
-    setting! { "log_health", None, Kind::Bool, Bool, log_health,
+    setting! { "log_health", None, Kind::Bool, log_health,
     "Log health checks too" },
-    setting! { "sandbox", None, Kind::Choice(&["auto", "on", "off"]), Text, sandbox,
+    setting! { "sandbox", None, Kind::Choice(&["auto", "on", "off"]), sandbox,
     "Let the kernel confine handlers; auto: ours only" },
-    setting! { "sandbox_paths", None, Kind::List, List, sandbox_paths,
+    setting! { "sandbox_paths", None, Kind::List, sandbox_paths,
     "Paths that confined handlers may read and write" },
-    setting! { "drain_delay", None, Kind::Duration(0, HOUR), Number, drain_delay_ms,
+    setting! { "drain_delay", None, Kind::Duration(0, HOUR), drain_delay_ms,
     "Time between /readyz saying no and the drain" },
-    setting! { "drain_timeout", None, DEADLINE, Number, limits.drain_timeout_ms,
+    setting! { "drain_timeout", None, DEADLINE, limits.drain_timeout_ms,
     "Time running exchanges get after TERM or INT" },
-    setting! { "head_bytes_max", None, Kind::Size(512, HEAD_BYTES_CEILING as u64), Number,
+    setting! { "head_bytes_max", None, Kind::Size(512, HEAD_BYTES_CEILING as u64),
     limits.head_bytes_max,
     "Bytes of a request head; more is a 431" },
-    setting! { "head_fields_max", None, Kind::Count(8, 1_000), Number, limits.head_fields_max,
+    setting! { "head_fields_max", None, Kind::Count(8, 1_000), limits.head_fields_max,
     "Fields in a request head; more is a 431" },
-    setting! { "target_bytes_max", None, Kind::Size(64, HEAD_BYTES_CEILING as u64), Number,
+    setting! { "target_bytes_max", None, Kind::Size(64, HEAD_BYTES_CEILING as u64),
     limits.target_bytes_max,
     "Bytes of a request target; more is a 414" },
-    setting! { "body_bytes_max", None, Kind::Size(0, 1 << 32), Number, limits.body_bytes_max,
+    setting! { "body_bytes_max", None, Kind::Size(0, 1 << 32), limits.body_bytes_max,
     "Bytes of a body kept in memory; more is a 413" },
-    setting! { "upload_bytes_max", None, Kind::Size(0, TIB), Number, limits.upload_bytes_max,
+    setting! { "upload_bytes_max", None, Kind::Size(0, TIB), limits.upload_bytes_max,
     "Bytes of a body streamed to a handler; more is a 413" },
-    setting! { "chunk_extension_bytes_max", None, Kind::Size(0, MIB), Number,
+    setting! { "chunk_extension_bytes_max", None, Kind::Size(0, MIB),
     limits.chunk_extension_bytes_max,
     "Bytes of chunk extensions in a body" },
-    setting! { "head_timeout", None, DEADLINE, Number, limits.head_timeout_ms,
+    setting! { "head_timeout", None, DEADLINE, limits.head_timeout_ms,
     "Time from a head's first byte to its last" },
-    setting! { "body_timeout", None, DEADLINE, Number, limits.body_timeout_ms,
+    setting! { "body_timeout", None, DEADLINE, limits.body_timeout_ms,
     "Time before body_rate_min is demanded of a body" },
-    setting! { "body_rate_min", None, Kind::Size(1, MIB), Number, limits.body_rate_min,
+    setting! { "body_rate_min", None, Kind::Size(1, MIB), limits.body_rate_min,
     "Bytes a second a body must average then" },
-    setting! { "idle_timeout", None, DEADLINE, Number, limits.idle_timeout_ms,
+    setting! { "idle_timeout", None, DEADLINE, limits.idle_timeout_ms,
     "Time a connection may stay without a request" },
-    setting! { "write_timeout", None, DEADLINE, Number, limits.write_timeout_ms,
+    setting! { "write_timeout", None, DEADLINE, limits.write_timeout_ms,
     "Time a client may take nothing of an answer" },
-    setting! { "answer_timeout", None, DEADLINE, Number, limits.answer_timeout_ms,
+    setting! { "answer_timeout", None, DEADLINE, limits.answer_timeout_ms,
     "Time in which a late or blocking answer must come" },
-    setting! { "linger_timeout", None, DEADLINE, Number, limits.linger_timeout_ms,
+    setting! { "linger_timeout", None, DEADLINE, limits.linger_timeout_ms,
     "Time of reading on after a refusal" },
-    setting! { "discard_bytes_max", None, Kind::Size(0, 64 * MIB), Number,
+    setting! { "discard_bytes_max", None, Kind::Size(0, 64 * MIB),
     limits.discard_bytes_max,
     "Bytes of an unwanted body thrown away" },
-    setting! { "connections_max", None, Kind::Count(1, 1_000_000), Number,
+    setting! { "connections_max", None, Kind::Count(1, 1_000_000),
     limits.connections_max,
     "Connections of the whole server" },
-    setting! { "connections_per_address_max", None, Kind::Count(1, 1_000_000), Number,
+    setting! { "connections_per_address_max", None, Kind::Count(1, 1_000_000),
     limits.connections_per_address_max,
     "Connections of one client address; loopback is free" },
-    setting! { "requests_per_connection_max", None, Kind::Count(1, 1_000_000_000), Number,
+    setting! { "requests_per_connection_max", None, Kind::Count(1, 1_000_000_000),
     limits.requests_per_connection_max,
     "Requests before a connection is closed" },
-    setting! { "output_bytes_max", None, Kind::Size(4 * KIB, 64 * MIB), Number,
+    setting! { "output_bytes_max", None, Kind::Size(4 * KIB, 64 * MIB),
     limits.output_bytes_max,
     "Bytes of answers held per connection" },
-    setting! { "pool_threads_max", None, Kind::Count(1, 1_024), Number, limits.pool_threads_max,
+    setting! { "pool_threads_max", None, Kind::Count(1, 1_024), limits.pool_threads_max,
     "Threads for blocking handlers" },
-    setting! { "pool_queue_max", None, Kind::Count(1, 1_000_000), Number, limits.pool_queue_max,
+    setting! { "pool_queue_max", None, Kind::Count(1, 1_000_000), limits.pool_queue_max,
     "Jobs waiting for such a thread; more are a 503" },
-    setting! { "backlog", None, Kind::Count(1, 65_535), Number, limits.backlog,
+    setting! { "backlog", None, Kind::Count(1, 65_535), limits.backlog,
     "Connections the kernel holds ready; it may clip this" },
 ];
 
@@ -336,12 +378,7 @@ mod tests {
         {
             let shown = setting.show(&config);
             let read = setting.kind.parse_value(&shown);
-            assert_eq!(
-                read,
-                Ok((setting.get)(&config)),
-                "{} = {shown}",
-                setting.key
-            );
+            assert_eq!(read, Ok(setting.get(&config)), "{} = {shown}", setting.key);
         }
     }
 
@@ -357,9 +394,9 @@ mod tests {
             };
             for number in [min, max] {
                 let mut config = Config::default();
-                (setting.set)(&mut config, Value::Number(number));
+                setting.set(&mut config, Value::Number(number));
                 assert_eq!(
-                    (setting.get)(&config),
+                    setting.get(&config),
                     Value::Number(number),
                     "{}",
                     setting.key
@@ -372,17 +409,17 @@ mod tests {
     fn every_setting_changes_something_of_its_own() {
         for setting in SETTINGS {
             let mut config = Config::default();
-            let value = match (setting.get)(&config) {
+            let value = match setting.get(&config) {
                 Value::Bool(value) => Value::Bool(!value),
                 Value::Number(value) => Value::Number(value + 1),
                 Value::Text(_) => Value::Text("other".into()),
                 Value::List(_) => Value::List(vec!["other".into()]),
             };
-            (setting.set)(&mut config, value.clone());
-            assert_eq!((setting.get)(&config), value, "{}", setting.key);
+            setting.set(&mut config, value.clone());
+            assert_eq!(setting.get(&config), value, "{}", setting.key);
             let changed = SETTINGS
                 .iter()
-                .filter(|other| (other.get)(&config) != (other.get)(&Config::default()))
+                .filter(|other| other.get(&config) != other.get(&Config::default()))
                 .count();
             assert_eq!(changed, 1, "{}", setting.key);
         }

@@ -320,7 +320,8 @@ impl Loader {
     }
 
     fn place_of(&self, key: &str) -> Place {
-        settings::find(key).map_or(Place::Default, |row| self.places[row].clone())
+        let place = settings::find(key).and_then(|row| self.places.get(row));
+        place.cloned().unwrap_or(Place::Default)
     }
 
     /// The addresses, those that may be missing, and those that expect a PROXY header.

@@ -122,7 +122,7 @@ pub fn write_number(out: &mut Vec<u8>, value: u64) {
         return out.extend_from_slice(&digits((value % DIGITS_END) as u32).to_le_bytes());
     }
     let (word, len) = short_number(value as u32);
-    out.extend_from_slice(&word.to_le_bytes()[..len]);
+    out.extend_from_slice(word.to_le_bytes().get(..len).unwrap_or_default());
 }
 
 /// Writes microseconds as seconds with six digits behind the point.
@@ -222,7 +222,7 @@ fn write_escaped(out: &mut Vec<u8>, text: &str) {
             _ if c1 => b"",
             _ => continue,
         };
-        out.extend_from_slice(&bytes[clean_from..clean_to]);
+        out.extend_from_slice(bytes.get(clean_from..clean_to).unwrap_or_default());
         clean_from = at + 1;
         if escape.is_empty() {
             const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -233,7 +233,7 @@ fn write_escaped(out: &mut Vec<u8>, text: &str) {
             out.extend_from_slice(escape);
         }
     }
-    out.extend_from_slice(&bytes[clean_from..]);
+    out.extend_from_slice(bytes.get(clean_from..).unwrap_or_default());
 }
 
 #[cfg(test)]

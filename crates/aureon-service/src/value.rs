@@ -173,9 +173,20 @@ impl Kind {
     }
 }
 
-/// Decimal digits of a number; shared so that the formatting code exists once.
+/// Decimal digits of a number. Unlike a formatter this cannot panic, which every caller with
+/// something to drop would have to let pass.
 pub fn show_digits(number: u64) -> String {
-    number.to_string()
+    let mut digits = String::new();
+    push_digits(&mut digits, number);
+    digits
+}
+
+/// At most twenty deep.
+fn push_digits(out: &mut String, number: u64) {
+    if number >= 10 {
+        push_digits(out, number / 10);
+    }
+    out.push(char::from(b'0' + (number % 10) as u8));
 }
 
 fn parse_digits(text: &str) -> Option<u64> {

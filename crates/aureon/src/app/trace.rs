@@ -5,7 +5,7 @@
 //! places. So nothing here knows a rule. [`App::find_traced`] says of each route why it matches or
 //! does not, by asking tables that hold that route alone.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use super::captures::Match;
 use super::dispatch::{Action, Entry};
@@ -26,20 +26,22 @@ pub struct Step {
 }
 
 /// Collects steps.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Trace {
-    steps: RefCell<Vec<Step>>,
+    steps: Cell<Vec<Step>>,
 }
 
 impl Trace {
     /// Notes a step.
     #[cold]
     pub fn note(&self, rule: &'static str, subject: &str, outcome: &[&str]) {
-        self.steps.borrow_mut().push(Step {
+        let mut steps = self.steps.take();
+        steps.push(Step {
             rule,
             subject: subject.to_owned(),
             outcome: outcome.concat(),
         });
+        self.steps.set(steps);
     }
 
     /// The steps, in the order in which they were taken.

@@ -6,6 +6,8 @@
 //! A step whose `current` and `desired` are the same is not in the plan, so that a second plan is
 //! empty.
 
+pub mod shell;
+
 /// All steps, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {

@@ -4,8 +4,8 @@
 //! ask for; [`host`] reaches the machine through the system's own OpenSSH client; [`facts`] is what
 //! one read-only script found there; [`plan`] compares the two and writes down every step with its
 //! undo, as POSIX shell; [`journal`] is the part on the host that keeps each replaced byte; and
-//! [`release`] is what travels. Planning is a pure function: the same wishes and facts give the
-//! same plan, so a plan can be made, shown and tested without a host.
+//! [`release`] is what travels. [`limits`] holds every bound. Planning is a pure function: the same
+//! wishes and facts give the same plan, so a plan can be made, shown and tested without a host.
 //!
 //! Nothing of ours stays running on the host and nothing is compiled there: all that it needs is a
 //! POSIX shell and what Debian installs with it.
@@ -13,6 +13,7 @@
 pub mod facts;
 pub mod host;
 pub mod journal;
+pub mod limits;
 pub mod plan;
 pub mod release;
 pub mod wanted;

@@ -1,0 +1,59 @@
+//! Every bound of the operator, with its unit and its reason.
+//!
+//! What a host says is kept in memory and what it does not say is waited for: both have an end.
+//! Bounds of what runs on the host stand beside the shell that runs there.
+
+use std::time::Duration;
+
+/// Until a connection is there. 20 s: a handshake around the world over a bad line takes five.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Between two questions whether the other side is alive. With [`ALIVE_QUESTIONS_MAX`] a link that
+/// is gone is noticed after a minute; the step there goes on without us.
+pub const ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Questions that may stay without an answer. 4, so that a minute's outage of Wi-Fi is survived.
+pub const ALIVE_QUESTIONS_MAX: u32 = 4;
+
+/// How long the shared connection is kept after its last use. 60 s: the steps of one run share it,
+/// and nothing stays behind when we were killed.
+pub const SHARED_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of a script's standard output that are kept. 16 MiB: recorded facts with every file that
+/// a plan looks at are a tenth of it.
+pub const OUTPUT_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of a script's standard error that are kept, the last ones. 64 KiB: a screen is 4.
+pub const ERRORS_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a line that is shown while it happens. 64 KiB; longer ones are cut into pieces.
+pub const LINE_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a script. 1 MiB: it travels on one line, which dash holds in memory.
+pub const SCRIPT_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a file on the host that is compared and shown, in the script of facts. 256 KiB: Nginx's
+/// and systemd's are under ten. A longer one is told by its size.
+pub const FILE_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of a recorded host. As many as a script may say.
+pub const RECORDED_BYTES_MAX: u64 = OUTPUT_BYTES_MAX as u64;
+
+/// Bytes of `aureon.toml`: as many as aureond reads.
+pub const CONFIGURATION_BYTES_MAX: u64 = aureon_service::config::FILE_BYTES_MAX;
+
+/// Names of one application. 100: as many as Let's Encrypt puts into one certificate.
+pub const DOMAINS_MAX: usize = 100;
+
+/// Hosts of `[deploy]`. 100: they are deployed one after the other.
+pub const HOSTS_MAX: usize = 100;
+
+/// Bytes of an application's name. 32: what Linux takes as the name of a user.
+pub const APP_BYTES_MAX: usize = 32;
+
+/// Bytes of a value of the environment. 64 KiB: the kernel takes 128 KiB in one string.
+pub const VALUE_BYTES_MAX: u64 = 64 << 10;
+
+/// Bytes that are read of a program to see what it is: headers and version symbols. 64 MiB: a Go
+/// server with everything in it.
+pub const PROGRAM_BYTES_MAX: u64 = 64 << 20;

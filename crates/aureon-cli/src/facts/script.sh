@@ -130,7 +130,7 @@ journal_facts() {
     [ -d "$run" ] || continue
     run=${run%/}
     fact run "${run##*/}"
-    [ -e "$run/done" ] || fact unfinished "${run##*/}"
+    [ -e "$run/finished" ] || fact unfinished "${run##*/}"
   done
 }
 

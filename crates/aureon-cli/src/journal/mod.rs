@@ -1,8 +1,249 @@
-//! The part on the host that keeps each replaced byte, in shell.
+//! The part on the host that keeps each replaced byte, in shell, and this side of it.
 //!
 //! `prelude.sh` is put before every step's script. A run has a directory of its own,
-//! `/var/lib/aureon-operator/journal/<run>`, written before what it describes happens: a step that was begun
-//! and not done is finished or taken back by the next run.
+//! `/var/lib/aureon-operator/journal/<run>`, written before what it describes happens: a step that
+//! was begun and not done is taken back by the next run (`heal`), and what was done can be taken
+//! back run by run (`undo`). Nothing is remembered here: after a crash of either side the host
+//! knows everything.
+//!
+//! The order is [`Journal::lock`], which also heals; [`Journal::begin`]; a [`Journal::step`] for
+//! each step of the plan; [`Journal::finish`]; [`Journal::unlock`]. [`history`] reads it all back.
+
+pub mod history;
+
+use crate::host::{Answer, Host, HostError};
+use crate::plan::script::step_shell;
+use crate::plan::shell::word;
+use crate::plan::{Act, Step};
+use std::fmt;
+use std::io::Read;
 
 /// The functions that every step's script begins with.
 pub const PRELUDE: &str = include_str!("prelude.sh");
+
+/// What the prelude exits with when somebody else has the lock (EX_TEMPFAIL of sysexits.h).
+const LOCKED: i32 = 75;
+
+/// Who changes the host, and the word that tells his lock from that of others.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    who: String,
+    token: String,
+}
+
+/// The name of a run on the host: `10003-blog-20261125T125906Z`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run(pub String);
+
+/// Which runs are taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Back {
+    /// The youngest.
+    Last,
+    /// All, from the youngest to the oldest.
+    All,
+}
+
+/// Why something did not happen.
+#[derive(Debug)]
+pub enum JournalError {
+    /// No connection, or a lost one.
+    Host(HostError),
+    /// Somebody else is at it: who, for how long.
+    Locked(String),
+    /// A step failed and was taken back; it has said why.
+    Failed(String),
+    /// The host's answer makes no sense.
+    Strange(String),
+}
+
+impl fmt::Display for JournalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(error) => error.fmt(f),
+            Self::Locked(why) | Self::Failed(why) => f.write_str(why),
+            Self::Strange(answer) => write!(f, "the host's answer is not understood: {answer}"),
+        }
+    }
+}
+
+impl std::error::Error for JournalError {}
+
+impl From<HostError> for JournalError {
+    fn from(error: HostError) -> Self {
+        Self::Host(error)
+    }
+}
+
+/// What a step prints, line by line.
+pub type Told<'a> = &'a mut dyn FnMut(&str);
+
+impl Journal {
+    /// `who` is for people (`alice@laptop`); `token` is a word that nobody else has.
+    #[must_use]
+    pub fn new(who: &str, token: &str) -> Self {
+        // A line of its own on the host, and a column.
+        let who = who.chars().map(|c| if c.is_control() { '?' } else { c });
+        Self {
+            who: who.collect(),
+            token: token.to_owned(),
+        }
+    }
+
+    /// Takes the lock, then takes back the step in which an earlier run was cut off, if there is
+    /// one. What the host is like should be asked after this.
+    ///
+    /// # Errors
+    /// [`JournalError::Locked`] when somebody else is at it.
+    pub fn lock(
+        &self,
+        host: &mut dyn Host,
+        break_lock: bool,
+        told: Told<'_>,
+    ) -> Result<(), JournalError> {
+        let lock = if break_lock { "lock break" } else { "lock" };
+        let script = self.script(&format!("{lock}\njoin_run ''\nheal\n"));
+        checked(host.run(&script, &mut std::io::empty(), told)?).map(drop)
+    }
+
+    /// Begins a run: `what` says for what, in a few words.
+    ///
+    /// # Errors
+    /// No lock, no connection, a full disk.
+    pub fn begin(&self, host: &mut dyn Host, app: &str, what: &str) -> Result<Run, JournalError> {
+        let script = format!("join_run ''\nstart_run {} {}\n", word(app), word(what));
+        let answer = host.run(&self.script(&script), &mut std::io::empty(), &mut |_| {})?;
+        let answer = checked(answer)?;
+        let name = answer.lines().find_map(|line| line.strip_prefix("run\t"));
+        match name {
+            Some(name) => Ok(Run(name.to_owned())),
+            None => Err(JournalError::Strange(answer)),
+        }
+    }
+
+    /// Runs a step. When the connection is lost on the way, the host ends the step by itself; it
+    /// is asked anew how that went.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`] when the step failed: then it has been taken back.
+    pub fn step(
+        &self,
+        host: &mut dyn Host,
+        run: &Run,
+        step: &Step,
+        input: &mut dyn Read,
+        told: Told<'_>,
+    ) -> Result<(), JournalError> {
+        let script = self.step_script(run, step);
+        let answer = match step.act {
+            Act::Anew => host.run_anew(&script),
+            Act::Host | Act::Upload => host.run(&script, input, told),
+        };
+        match answer {
+            Ok(answer) => checked(answer).map(drop),
+            Err(HostError::Lost(why)) => self.outcome(host, run, step, why),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The script of a step, as it travels.
+    #[must_use]
+    pub fn step_script(&self, run: &Run, step: &Step) -> String {
+        let shell = step_shell(step);
+        self.script(&format!(
+            "join_run {}\n{{\n{shell}}} 2>&1 | hear\n",
+            word(&run.0)
+        ))
+    }
+
+    /// How a step ended whose connection was lost: waits for its end.
+    fn outcome(
+        &self,
+        host: &mut dyn Host,
+        run: &Run,
+        step: &Step,
+        lost: String,
+    ) -> Result<(), JournalError> {
+        let script = format!("join_run {}\ntell_journal\n", word(&run.0));
+        let answer = host.run(&self.script(&script), &mut std::io::empty(), &mut |_| {})?;
+        let history = history::parse(&checked(answer)?);
+        let state = history.runs.iter().find(|found| found.name == run.0);
+        match state.and_then(|found| found.state_of(&step.id)) {
+            Some(history::State::Done) => Ok(()),
+            Some(_) => Err(JournalError::Failed(format!(
+                "{} failed while the connection was lost, and was taken back",
+                step.id
+            ))),
+            None => Err(HostError::Lost(lost).into()),
+        }
+    }
+
+    /// Ends a run, well or not (`result` is for the audit log): no step of it is open.
+    ///
+    /// # Errors
+    /// No connection, or the lock is lost.
+    pub fn finish(&self, host: &mut dyn Host, run: &Run, result: &str) -> Result<(), JournalError> {
+        let script = format!("join_run {}\nfinish_run {}\n", word(&run.0), word(result));
+        let script = self.script(&script);
+        checked(host.run(&script, &mut std::io::empty(), &mut |_| {})?).map(drop)
+    }
+
+    /// Takes runs back, the youngest first. A file that somebody else has changed since stays, and
+    /// is told. After a crash in the middle, the next lock goes on with it.
+    ///
+    /// # Errors
+    /// A way back that failed; it is told which.
+    pub fn undo(
+        &self,
+        host: &mut dyn Host,
+        back: Back,
+        told: Told<'_>,
+    ) -> Result<(), JournalError> {
+        let which = match back {
+            Back::Last => "undo_runs last",
+            Back::All => "undo_runs",
+        };
+        let script = self.script(&format!("join_run ''\n{which}\n"));
+        checked(host.run(&script, &mut std::io::empty(), told)?).map(drop)
+    }
+
+    /// Lets others in. After the last run was undone, what the journal kept goes too.
+    ///
+    /// # Errors
+    /// No connection.
+    pub fn unlock(&self, host: &mut dyn Host) -> Result<(), JournalError> {
+        let script = self.script("unlock\n");
+        checked(host.run(&script, &mut std::io::empty(), &mut |_| {})?).map(drop)
+    }
+
+    /// A whole script: who, the prelude, and then this.
+    fn script(&self, shell: &str) -> String {
+        let (who, token) = (word(&self.who), word(&self.token));
+        format!("AUREON_WHO={who}\nAUREON_TOKEN={token}\n{PRELUDE}\n{shell}")
+    }
+}
+
+/// Everything the host knows of runs.
+///
+/// # Errors
+/// No connection.
+pub fn read(host: &mut dyn Host) -> Result<history::History, JournalError> {
+    let script = format!("{PRELUDE}\ntell_journal\n");
+    let answer = host.run(&script, &mut std::io::empty(), &mut |_| {})?;
+    Ok(history::parse(&checked(answer)?))
+}
+
+/// The standard output of a script that ended well.
+fn checked(answer: Answer) -> Result<String, JournalError> {
+    let last = |text: &str| text.lines().last().unwrap_or_default().to_owned();
+    match answer.code {
+        0 => Ok(answer.stdout),
+        LOCKED => Err(JournalError::Locked(last(&answer.stdout))),
+        _ => {
+            let said = [answer.stdout, answer.stderr].concat();
+            let error = said.lines().find_map(|line| line.strip_prefix("error: "));
+            let why = error.map_or_else(|| last(&said), str::to_owned);
+            Err(JournalError::Failed(why))
+        }
+    }
+}

@@ -7,8 +7,8 @@
 # A run has a directory of its own in /var/lib/aureon-operator/journal:
 #
 #   about     who began it, when, for which application, what it does
-#   log       one line an event: seconds since 1970, begin | done | failed, the step, and " ;",
-#             without which a line was not written whole and does not count
+#   log       one line an event: seconds since 1970, begin | done | failed | back (taken back), the
+#             step, and " ;", without which a line was not written whole and does not count
 #   said      what the steps printed
 #   undo/N    shell that takes change N back; there before the change is
 #   kept/N    what was there before change N: content, mode, owner, times, links
@@ -20,13 +20,29 @@
 # prelude has to know the functions it calls (restore, restore_mode, unmake_dir, put_time_back,
 # purge_packages).
 set -eu
+# Behind `if`, `&&` or `||` a shell goes on after what fails, whatever it was told; a step must not.
+(
+  trap 'exit 0' EXIT
+  false
+  trap - EXIT
+  exit 3
+)
+if [ $? -eq 3 ]; then
+  echo "this script must run by itself, not in a condition" >&2
+  exit 1
+fi
 
 # Paths below are the host's own. A test, or somebody curious, sets this to a directory.
 AUREON_ROOT=${AUREON_ROOT-}
 AUREON_STATE=$AUREON_ROOT/var/lib/aureon-operator
 AUREON_AUDIT=$AUREON_ROOT/var/log/aureon-operator.log
 AUREON_RUN=${AUREON_RUN-}
-AUREON_STEP=${AUREON_STEP-}
+AUREON_STEP=
+# Who does this, for people; and what tells his lock from that of others.
+AUREON_WHO=${AUREON_WHO-"${SUDO_USER:-$(id -un)} by hand"}
+AUREON_TOKEN=${AUREON_TOKEN-$$}
+# A holder of the lock who has been silent for so many seconds, and has no step running, is gone.
+AUREON_PATIENCE=60
 
 # What is written here may be secret until `put` says otherwise.
 umask 077
@@ -102,15 +118,17 @@ time_of() {
 # note EVENT STEP …: a line of the log, which is on the disk when this returns. A line that a crash
 # has cut is ended first, so that it does not become a part of this one.
 note() {
+  [ -n "$AUREON_RUN" ] || fail "no run has begun"
   if [ -n "$(tail -c 1 "$AUREON_RUN/log" 2>/dev/null)" ]; then
     printf '\n' >>"$AUREON_RUN/log"
   fi
   printf '%s %s ;\n' "$(date +%s)" "$*" >>"$AUREON_RUN/log" && sync "$AUREON_RUN/log"
 }
 
-# audit WHAT RESULT: a line for people, in a log that outlives every undo.
+# audit TEXT: a line for people: when, who, in which run, what. This log outlives every undo.
 audit() {
-  printf '%s %s: %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$AUREON_WHO" "$*" >>"$AUREON_AUDIT" || :
+  printf '%s %s %s: %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$AUREON_WHO" \
+    "${AUREON_RUN##*/}" "$*" >>"$AUREON_AUDIT" || :
 }
 
 # last_number: of the youngest change of this run; 10000 when there is none.
@@ -343,19 +361,20 @@ restore() (
   directory=$(dirname "$here")
   kept=$AUREON_RUN/kept/$1
   temporary=$directory/.aureon-$1
-  rm -rf "$temporary"
+  rm -rf "$temporary" || fail "$temporary can not be removed"
   now=$(look "$here")
   before=$(look "$kept")
   if [ "$now" = "$before" ]; then
     : # The change was not made, or is taken back already.
   elif [ "$now" != "$3" ]; then
-    leave "$1" "$2 has been changed by somebody else and stays as it is; what was there before the run is in $kept"
+    leave "$1" "$2: somebody else has changed it; what was there before: $kept"
     exit 0
   elif [ "$before" = nothing ]; then
-    rm -f "$here"
+    rm -f "$here" || fail "$2 can not be removed"
     say "removed $2"
   else
-    cp -a "$kept" "$temporary" && sync -f "$temporary" && mv -fT "$temporary" "$here"
+    cp -a "$kept" "$temporary" && sync -f "$temporary" && mv -fT "$temporary" "$here" ||
+      fail "$2 can not be put back"
     say "put back $2"
   fi
   put_time_back "$(dirname "$2")" "$4" "$5"
@@ -379,7 +398,10 @@ restore_mode() (
   now=$(stat -L -c '%a %u:%g' "$AUREON_ROOT$1" 2>/dev/null) || exit 0
   case $now in
     "$2 $3") ;;
-    "$4 $5" | "$2 $5") chown "$3" "$AUREON_ROOT$1" && chmod "$2" "$AUREON_ROOT$1" ;;
+    "$4 $5" | "$2 $5")
+      chown "$3" "$AUREON_ROOT$1" && chmod "$2" "$AUREON_ROOT$1" || fail "$1 can not be put back"
+      say "put back $1"
+      ;;
     *) say "$1 has got another mode or owner by somebody else, and keeps it" ;;
   esac
 )
@@ -472,7 +494,231 @@ ended() {
   set +e
   note failed "$AUREON_STEP" "$1"
   say "failed: $AUREON_STEP; it is taken back"
-  (take_back "$AUREON_FIRST") || say "error: not all of it could be taken back; aureon undo tries again"
-  [ "$1" -ne 0 ] || exit 1
-  exit "$1"
+  audit "$AUREON_STEP failed"
+  (set -e && take_back "$AUREON_FIRST" && note back "$AUREON_STEP")
+  code=$?
+  [ "$code" -eq 0 ] || say "not all of it could be taken back: the next run begins with that"
+  exit 1
+}
+
+# hear: what a step prints, to whoever watches and into the journal; ends as the step did. The
+# step goes on when nobody watches any more.
+hear() {
+  while IFS= read -r line || [ -n "$line" ]; do
+    printf '%s\n' "$line" >>"$AUREON_RUN/said"
+    say "$line"
+  done
+  [ "$(last_event)" = "done" ]
+}
+
+# last_event: the last one of the log that was written whole.
+last_event() {
+  awk '$NF == ";" { event = $2 } END { print event }' "$AUREON_RUN/log"
+}
+
+# open_step: number of the first change of the step that was begun and neither done nor taken back.
+open_step() {
+  awk '$NF == ";" { first = $2 == "begin" ? $4 : $2 == "failed" ? first : "" } END { print first }' \
+    "$AUREON_RUN/log" 2>/dev/null
+}
+
+# ---- The lock
+
+# lock [break]: one run at a time. The lock is a directory that is there, with all that is in it,
+# or not. Whoever runs a step holds the file `busy` in it, which the kernel gives back when that
+# process and its children are gone, however they went; it is never taken from one.
+lock() {
+  mkdir -p "${AUREON_STATE%/*}" "${AUREON_AUDIT%/*}"
+  if [ ! -d "$AUREON_STATE" ]; then
+    # Its directory gets this time back when everything is undone.
+    time=$(time_of "${AUREON_STATE%/*}")
+    mkdir -p "$AUREON_STATE/journal"
+    printf '%s\n' "$time" >"$AUREON_STATE/time"
+  fi
+  exec 8>"$AUREON_STATE/mutex"
+  flock -w 10 8 || fail "another aureon is asking for the lock all the time"
+  lock=$AUREON_STATE/lock
+  rm -rf "$lock.new"
+  mkdir "$lock.new"
+  printf '%s\n' "$AUREON_TOKEN" >"$lock.new/token"
+  printf '%s\n' "$AUREON_WHO" >"$lock.new/holder"
+  date +%s >"$lock.new/since"
+  : >"$lock.new/busy"
+  # A directory does not move over one that has something in it.
+  if ! mv -T "$lock.new" "$lock" 2>/dev/null; then
+    if [ "$(cat "$lock/token")" != "$AUREON_TOKEN" ]; then take_over "${1-}"; fi
+    rm -rf "$lock.new"
+  fi
+  exec 8>&-
+}
+
+# take_over [break]: the lock of somebody who is gone, or whom we are told not to wait for.
+take_over() {
+  now=$(date +%s)
+  holder="$(cat "$lock/holder"), for $((now - $(cat "$lock/since"))) s"
+  silent=$((now - $(stat -c %Y "$lock/busy")))
+  exec 9>>"$lock/busy"
+  locked="the host is locked by $holder"
+  if ! flock -n 9; then
+    say "$locked, and a step of it is running"
+    exit 75
+  elif [ "${1-}" != break ] && [ "$silent" -lt "$AUREON_PATIENCE" ]; then
+    say "$locked; last heard of $silent s ago. After $AUREON_PATIENCE s of silence it is yours"
+    exit 75
+  fi
+  rm -rf "$lock"
+  mv -T "$lock.new" "$lock"
+  exec 9>&-
+  say "took over the lock of $holder; last heard of $silent s ago"
+  audit "took over the lock of $holder"
+}
+
+# join_run RUN: goes on with a run that we began, behind our own steps: one may still be running
+# though its connection is lost. Waits ten minutes for it.
+join_run() {
+  exec 9>>"$AUREON_STATE/lock/busy" || fail "the host is not locked by us"
+  flock -w 600 9 || fail "a step of this run is still running"
+  [ "$(cat "$AUREON_STATE/lock/token" 2>/dev/null)" = "$AUREON_TOKEN" ] ||
+    fail "somebody else has taken over the lock; nothing was done"
+  touch "$AUREON_STATE/lock/busy"
+  AUREON_RUN=$AUREON_STATE/journal/$1
+  if [ -n "$1" ]; then [ -d "$AUREON_RUN" ] || fail "there is no run $1"; fi
+}
+
+# unlock: lets others in. When no run is left, all that we keep on the host goes, but for the audit
+# log and what could not be put back.
+unlock() {
+  exec 9>&-
+  [ "$(cat "$AUREON_STATE/lock/token" 2>/dev/null)" = "$AUREON_TOKEN" ] || return 0
+  mv -T "$AUREON_STATE/lock" "$AUREON_STATE/lock.old" && rm -rf "$AUREON_STATE/lock.old"
+  if rmdir "$AUREON_STATE/journal" 2>/dev/null && [ ! -d "$AUREON_STATE/left" ]; then
+    time=$(cat "$AUREON_STATE/time" 2>/dev/null || :)
+    rm -rf "$AUREON_STATE"
+    # shellcheck disable=SC2086 # two words
+    [ -z "$time" ] || put_time_back /var/lib $time
+  fi
+}
+
+# ---- Runs
+
+# runs: their names, the oldest first.
+runs() {
+  find "$AUREON_STATE/journal" -mindepth 1 -maxdepth 1 -name '1*' -printf '%f\n' | sort
+}
+
+# start_run APPLICATION WHAT: makes the run's directory, whole or not at all.
+start_run() {
+  [ -z "$(unfinished)" ] || fail "the run $(unfinished) was not finished"
+  last=$(runs | tail -n 1)
+  last=${last%%-*}
+  run=$((${last:-10000} + 1))-$1-$(date -u +%Y%m%dT%H%M%SZ)
+  new=$AUREON_STATE/journal/.new
+  rm -rf "$new"
+  mkdir -p "$new/undo" "$new/kept"
+  printf 'who\t%s\nwhen\t%s\napp\t%s\nwhat\t%s\n' "$AUREON_WHO" "$(date +%s)" "$1" "$2" >"$new/about"
+  sync "$new/about"
+  mv -T "$new" "$AUREON_STATE/journal/$run"
+  sync "$AUREON_STATE/journal"
+  AUREON_RUN=$AUREON_STATE/journal/$run
+  audit "began: $2"
+  printf 'run\t%s\n' "$run"
+}
+
+# finish_run: nothing of this run is open any more. One that changed nothing leaves nothing.
+finish_run() {
+  rm -rf "$AUREON_RUN/new"
+  if [ "$(last_number)" -eq 10000 ]; then
+    drop_run
+  else
+    : >"$AUREON_RUN/finished"
+    sync "$AUREON_RUN"
+  fi
+  audit "${1:-finished}"
+}
+
+# drop_run: the run's directory goes at once.
+drop_run() {
+  gone=$AUREON_STATE/journal/.gone
+  rm -rf "$gone"
+  mv -T "$AUREON_RUN" "$gone" && sync "$AUREON_STATE/journal" && rm -rf "$gone"
+}
+
+# unfinished: names of the runs that did not come to their end.
+unfinished() {
+  for run in $(runs); do
+    if [ ! -e "$AUREON_STATE/journal/$run/finished" ] ||
+      [ -e "$AUREON_STATE/journal/$run/undoing" ]; then
+      printf '%s\n' "$run"
+    fi
+  done
+}
+
+# heal: takes back the step in which a run was cut off; the steps that were done stay, and the next
+# plan has only what is missing. A run that was being undone is undone to its end.
+heal() {
+  rm -rf "$AUREON_STATE/journal/.new" "$AUREON_STATE/journal/.gone"
+  for run in $(unfinished); do
+    AUREON_RUN=$AUREON_STATE/journal/$run
+    if [ -e "$AUREON_RUN/undoing" ]; then
+      undo_run
+      continue
+    fi
+    first=$(open_step)
+    if [ -n "$first" ]; then
+      say "the run $run was cut off in a step: that step is taken back"
+      take_back "$first"
+      note back "in" "a later run"
+    fi
+    finish_run "closed: it was cut off"
+  done
+  AUREON_RUN=
+}
+
+# undo_run: takes the whole run back. What could not be put back moves to a place of its own.
+undo_run() {
+  run=${AUREON_RUN##*/}
+  : >"$AUREON_RUN/undoing"
+  sync "$AUREON_RUN"
+  take_back 10001
+  if [ -d "$AUREON_RUN/left" ]; then
+    mkdir -p "$AUREON_STATE/left"
+    mv -T "$AUREON_RUN" "$AUREON_STATE/left/$run"
+    say "what was left, and what had been there before the run: $AUREON_STATE/left/$run"
+    audit "undone, but for what is in $AUREON_STATE/left/$run"
+  else
+    drop_run
+    audit "undone"
+  fi
+  say "undone: $run"
+}
+
+# undo_runs [last]: the youngest run, or all of them from the youngest to the oldest.
+undo_runs() {
+  for run in $(runs | sort -r); do
+    AUREON_RUN=$AUREON_STATE/journal/$run
+    undo_run
+    if [ "${1-}" = last ]; then break; fi
+  done
+}
+
+# tell_journal: all of it, for a program: a kind and its values a line, between tabs.
+tell_journal() {
+  if [ -d "$AUREON_STATE/lock" ]; then
+    running=running
+    if flock -n "$AUREON_STATE/lock/busy" true; then running=idle; fi
+    printf 'lock\t%s\t%s\t%s\t%s\n' "$(cat "$AUREON_STATE/lock/since")" \
+      "$(stat -c %Y "$AUREON_STATE/lock/busy")" "$running" "$(cat "$AUREON_STATE/lock/holder")"
+  fi
+  for run in $(if [ -d "$AUREON_STATE/journal" ]; then runs; fi); do
+    AUREON_RUN=$AUREON_STATE/journal/$run
+    printf 'run\t%s\n' "$run"
+    cat "$AUREON_RUN/about"
+    if [ -e "$AUREON_RUN/finished" ]; then printf 'finished\n'; fi
+    if [ -e "$AUREON_RUN/undoing" ]; then printf 'undoing\n'; fi
+    awk '$NF == ";" { sub(/ ;$/, ""); print "event\t" $0 }' "$AUREON_RUN/log" 2>/dev/null || :
+    for way in $(ways_back); do
+      awk -v number="$way" 'NR == 1 { step = substr($0, 3); next }
+        { print "undo\t" number "\t" step "\t" $0; exit }' "$AUREON_RUN/undo/$way"
+    done
+  done
 }

@@ -6,6 +6,7 @@
 //! A step whose `current` and `desired` are the same is not in the plan, so that a second plan is
 //! empty.
 
+pub mod script;
 pub mod shell;
 
 /// All steps, in order.

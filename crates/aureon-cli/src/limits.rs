@@ -26,6 +26,10 @@ pub const OUTPUT_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a script's standard error that are kept, the last ones. 64 KiB: a screen is 4.
 pub const ERRORS_BYTES_MAX: usize = 64 << 10;
 
+/// How long standard error is waited for once the client has ended. 1 s: it is there already, but a
+/// client that stays behind for the shared connection may hold it open.
+pub const ERRORS_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Bytes of a line that is shown while it happens. 64 KiB; longer ones are cut into pieces.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
 

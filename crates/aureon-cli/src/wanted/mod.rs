@@ -17,6 +17,8 @@ pub struct Wanted {
     pub directory: PathBuf,
     /// What serves.
     pub serves: Serves,
+    /// Run here before anything is read, by this machine's shell in `directory`.
+    pub build: Option<String>,
     /// Whose certificate.
     pub certificate: Certificate,
     /// The domain points at Cloudflare, which asks the host (the orange cloud).
@@ -29,6 +31,9 @@ pub struct Wanted {
     pub health_timeout_s: u32,
     /// Environment of the service, without secrets.
     pub environment: Vec<(String, String)>,
+    /// Names of the secrets that the service needs; `aureon env set` puts them on the host, and
+    /// nothing else knows them.
+    pub secrets: Vec<String>,
     /// How many releases are kept, the present one among them. 5.
     pub keep: usize,
     /// The port of the service on 127.0.0.1; without one the first that is free from 8080 on, or
@@ -50,8 +55,6 @@ pub enum Serves {
     Program {
         /// Words of the command; the first is a file of the release.
         command: Vec<String>,
-        /// Run here before anything else, by the shell.
-        build: Option<String>,
         /// Files and directories that belong to the release.
         files: Vec<PathBuf>,
         /// How it gets its connections.

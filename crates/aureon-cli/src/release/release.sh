@@ -1,0 +1,338 @@
+# Releases, on the host. Behind the journal's prelude, whose put_link, undo_by, say and fail it uses.
+#
+# /opt/aureon/objects/ab/cdef…     a content by its SHA-256; with .x behind it one that may be run
+# /opt/aureon/releases/<id>/       links to contents, and the manifest: `mode size sha256 h path`
+# /opt/aureon/current/<app>        a link to the release that serves
+# /opt/aureon/previous/<app>       a link to the one that served before it
+
+release_base=/opt/aureon
+release_units=/run/systemd/system
+
+# release_names APP: of all its releases, oldest first.
+release_names() {
+  # The names have no spaces and no line ends: the pattern says so.
+  # shellcheck disable=SC2012
+  ls "$release_base/releases" 2>/dev/null |
+    grep -E "^$1-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}\$" | sort || :
+}
+
+# release_of LINK: the name of the release that it leads to; nothing if it leads nowhere.
+release_of() {
+  if [ -d "$1/" ]; then basename "$(readlink "$1")"; fi
+}
+
+# release_object SHA256 MODE: the path of a content.
+release_object() {
+  release_rest=${1#??}
+  release_path=$release_base/objects/${1%"$release_rest"}/$release_rest
+  if [ "$2" = 755 ]; then release_path=$release_path.x; fi
+  printf '%s\n' "$release_path"
+}
+
+# Contents arrive as a tar on standard input. Each is compared with its name before it gets to
+# where releases find it. Those that are whole stay though the rest does not arrive, so that it
+# need not travel again.
+release_receive() {
+  release_incoming=$release_base/objects/.incoming
+  rm -rf "$release_incoming"
+  mkdir -p "$release_incoming"
+  chmod 700 "$release_incoming"
+  release_broken=
+  tar -x -m --no-same-owner -f - -C "$release_incoming" || release_broken=yes
+  cd "$release_incoming"
+  # `<sha256>  ab/cdef….x` for each file; what does not match goes.
+  find . -type f -printf '%P\n' | sed 's,^\(..\)/\([0-9a-f]*\).*$,\1\2  &,' >../.sums
+  if ! sha256sum -c --quiet ../.sums >../.failed 2>/dev/null; then
+    release_broken=yes
+    sed -n 's/: FAILED.*$//p' ../.failed | xargs -r rm -f
+  fi
+  # They are on the disk before they have a name that is believed.
+  sync -f .
+  for release_part in ??; do
+    [ -d "$release_part" ] || continue
+    mkdir -p "../$release_part"
+    find "$release_part" -type f -exec mv -f -t "../$release_part" {} +
+  done
+  cd /
+  rm -rf "$release_incoming" "$release_base/objects/.sums" "$release_base/objects/.failed"
+  [ -z "$release_broken" ] || fail "the upload is not whole; what arrived is kept for the next one"
+}
+
+# release_link RELEASE SHA256 MODE PATH: a file of a release that is being put together.
+release_link() {
+  ln "$(release_object "$2" "$3")" "$1/$4" || fail "$4 is not on the host"
+}
+
+# release_assemble APP ID MANIFEST: puts it together aside and gives it its name when it is whole.
+release_assemble() {
+  release_to=$release_base/releases/$2
+  release_aside=$release_base/releases/.$2
+  if [ -d "$release_to" ]; then return 0; fi
+  undo_by "rm -rf '$release_to' '$release_aside'; find $release_base/objects -type f -links 1 -delete"
+  rm -rf "$release_aside"
+  mkdir -p "$release_aside"
+  release_link "$release_aside" "$3" 644 manifest
+  release_fill "$release_aside" "$release_aside/manifest" all
+  # Pages that browsers still show ask for the styles and scripts they came with: names with a
+  # hash in them of releases that are kept lead to what they led to.
+  for release_kept in $(release_names "$1"); do
+    release_fill "$release_aside" "$release_base/releases/$release_kept/manifest" hashed
+  done
+  sync -f "$release_aside"
+  mv -T "$release_aside" "$release_to"
+}
+
+# release_fill RELEASE MANIFEST all|hashed: links to what the manifest names and is not there.
+release_fill() {
+  if [ "$3" = hashed ]; then release_only='$4 == "h"'; else release_only=1; fi
+  awk "NR > 3 && $release_only"' { path = $0; sub(/^([^ ]+ ){4}/, "", path)
+    while (sub(/\/[^\/]*$/, "", path)) print path }' "$2" |
+    sort -u | (cd "$1" && xargs -r -d '\n' mkdir -p --)
+  sed 1,3d "$2" | while read -r release_mode release_size release_sha release_hashed release_name; do
+    if [ "$3" = hashed ] && [ "$release_hashed" != h ]; then continue; fi
+    if [ -e "$1/$release_name" ]; then continue; fi
+    release_link "$1" "$release_sha" "$release_mode" "$release_name" || exit 1
+  done || exit 1
+}
+
+# release_renew OLD NEW: what is another content under the same name gets the time of now, in case
+# a browser asks by time alone: links share it with older releases, and a way back must look new.
+release_renew() {
+  [ -f "$release_base/releases/$1/manifest" ] || return 0
+  awk 'FNR <= 3 { next }
+    { path = $0; sub(/^([^ ]+ ){4}/, "", path) }
+    NR == FNR { had[path] = $1 $3; next }
+    had[path] != $1 $3 { print substr($3, 1, 2) "/" substr($3, 3) ($1 == "755" ? ".x" : "") }' \
+    "$release_base/releases/$1/manifest" "$release_base/releases/$2/manifest" | sort -u |
+    (cd "$release_base/objects" && xargs -r touch -c --)
+}
+
+# release_answers PORT PATH: whether a request for the path is answered by 200; else what came.
+release_answers() {
+  # bash has sockets and is on every Debian; curl is not. It is bash that expands this.
+  # shellcheck disable=SC2016
+  timeout 5 bash -c '
+    exec 3<>"/dev/tcp/127.0.0.1/$1" || exit 1
+    printf "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" "$2" >&3
+    IFS= read -r line <&3 || exit 1
+    case $line in
+      "HTTP/1."[01]" 200"*) cat <&3 >/dev/null; exit 0 ;;
+    esac
+    printf "%s\n" "$line" | tr -d "\r"
+    exit 1' release "$1" "$2" 2>/dev/null
+}
+
+# release_await UNIT PORT PATH SECONDS: until it is healthy, or has failed, or the time is over.
+release_await() {
+  release_until=$(($(date +%s) + $4))
+  release_heard=
+  while [ "$(date +%s)" -lt "$release_until" ]; do
+    if release_heard=$(release_answers "$2" "$3"); then return 0; fi
+    if [ "$(systemctl is-active "$1")" = failed ]; then
+      release_heard="it has ended"
+      return 1
+    fi
+    sleep 0.1
+  done
+  return 1
+}
+
+# release_logs UNIT SINCE: what it said last, on standard error.
+release_logs() {
+  journalctl --no-pager -q -u "$1" --since="$2" -n 20 -o cat >&2 || :
+}
+
+# release_free_port: one between 20000 and 29999 on which nobody listens.
+release_free_port() {
+  release_taken=$(ss -Hltn | awk '{ sub(/.*:/, "", $4); print $4 }')
+  release_port=$((20000 + $$ % 10000))
+  while printf '%s\n' "$release_taken" | grep -qx "$release_port"; do
+    release_port=$(((release_port - 20000 + 1) % 10000 + 20000))
+  done
+  printf '%s\n' "$release_port"
+}
+
+# release_try_end APP: nothing of a try stays.
+release_try_end() {
+  systemctl stop "aureon-$1-try.socket" "aureon-$1-try.service" 2>/dev/null || :
+  rm -f "$release_units/aureon-$1-try.service" "$release_units/aureon-$1-try.socket"
+  systemctl reset-failed "aureon-$1-try.service" 2>/dev/null || :
+  systemctl daemon-reload
+}
+
+# release_try_units APP ID PORT: the units of the application for this release alone, on a port of
+# its own, beside what serves. The user is the same, since systemd gives the state directory to
+# whoever starts; the runtime directory is another, since systemd removes it with whoever stops.
+release_try_units() {
+  release_unit=/etc/systemd/system/aureon-$1.service
+  [ -f "$release_unit" ] || release_unit=/etc/systemd/system/aureon-$1@.service
+  mkdir -p "$release_units"
+  sed -e "s,$release_base/current/$1\([/[:space:]]\|\$\),$release_base/releases/$2\1,g" \
+    -e "s,aureon-$1\.socket,aureon-$1-try.socket,g" \
+    -e "s,^RuntimeDirectory=.*,RuntimeDirectory=aureon-$1-try," \
+    -e "s,/run/aureon-$1/,/run/aureon-$1-try/,g" \
+    -e 's,^Restart=.*,Restart=no,' \
+    -e '/^\[Install\]/,$d' \
+    -e "s,%i,$3,g" \
+    -e "s,^Description=.*,& (a new release is tried)," \
+    "$release_unit" >"$release_units/aureon-$1-try.service"
+  if ! grep -q '^User=' "$release_unit"; then
+    sed -i "s,^\[Service\].*,&\nUser=aureon-$1," "$release_units/aureon-$1-try.service"
+  fi
+  if [ -f "/etc/systemd/system/aureon-$1.socket" ]; then
+    sed -e "s,^ListenStream=.*,ListenStream=127.0.0.1:$3," -e '/^\[Install\]/,$d' \
+      -e "s,aureon-$1\.service,aureon-$1-try.service,g" \
+      "/etc/systemd/system/aureon-$1.socket" >"$release_units/aureon-$1-try.socket"
+  fi
+  systemctl daemon-reload
+}
+
+# release_try APP ID PATH SECONDS: the release is started beside the one that serves and asked for
+# its health path. Nobody else gets to it.
+release_try() {
+  release_try_port=$(release_free_port)
+  undo_by "systemctl stop aureon-$1-try.socket aureon-$1-try.service 2>/dev/null || :
+    rm -f $release_units/aureon-$1-try.service $release_units/aureon-$1-try.socket
+    systemctl daemon-reload"
+  release_try_end "$1"
+  release_try_units "$1" "$2" "$release_try_port"
+  release_since=$(date +@%s.%6N)
+  if [ -f "$release_units/aureon-$1-try.socket" ]; then
+    systemctl start "aureon-$1-try.socket" || :
+  fi
+  timeout "$4" systemctl start "aureon-$1-try.service" || :
+  if release_await "aureon-$1-try.service" "$release_try_port" "$3" "$4"; then
+    release_try_end "$1"
+    return 0
+  fi
+  release_logs "aureon-$1-try.service" "$release_since"
+  release_try_end "$1"
+  fail "the new release is not healthy within $4 s: GET $3: ${release_heard:-no answer}"
+}
+
+# release_says KEY VALUE: for the receipt.
+release_says() {
+  printf 'receipt %s %s\n' "$1" "$2"
+}
+
+# release_count APP KEY: what aureond has counted so far.
+release_count() {
+  release_program=$release_base/current/$1/bin/aureond
+  [ -x "$release_program" ] || return 0
+  if release_json=$("$release_program" status --json --admin "unix:/run/aureon-$1/admin.sock" 2>/dev/null); then
+    release_says "$2" "$release_json"
+  fi
+}
+
+# release_restart APP restart|upgrade: the program of the current release. The socket is held
+# meanwhile; by an upgrade the old process serves until the new one does.
+release_restart() {
+  if [ "$2" = upgrade ] && [ "$(systemctl is-active "aureon-$1.service")" = active ] &&
+    "$release_base/current/$1/bin/aureond" upgrade --admin "unix:/run/aureon-$1/admin.sock"; then
+    return 0
+  fi
+  systemctl reset-failed "aureon-$1.service" 2>/dev/null || :
+  # systemctl warns that the socket is still there, which is what it is for.
+  timeout "$3" systemctl restart "aureon-$1.service" 2>/dev/null || :
+}
+
+# release_resume APP: after the link has been put back. There may have been no release before.
+release_resume() {
+  if [ -d "$release_base/current/$1/" ]; then
+    systemctl reset-failed "aureon-$1.service" 2>/dev/null || :
+    systemctl restart "aureon-$1.service" 2>/dev/null
+  else
+    systemctl stop "aureon-$1.socket" "aureon-$1.service" 2>/dev/null || :
+  fi
+}
+
+# release_serves APP ID: whether the process that systemd knows is of this release. A program that
+# an interpreter runs can not be seen that way, and is believed.
+release_serves() {
+  release_pid=$(systemctl show -p MainPID --value "aureon-$1.service")
+  release_exe=$(readlink "/proc/$release_pid/exe") || return 1
+  case $release_exe in
+    "$release_base/releases/$2/"*) return 0 ;;
+    "$release_base"/*) ;;
+    *) return 0 ;;
+  esac
+  # One inode has many names: which of them /proc shows is not said.
+  release_file=$release_base/releases/$2/${release_exe#"$release_base"/*/*/}
+  [ "/proc/$release_pid/exe" -ef "$release_file" ]
+}
+
+# release_go_over APP restart|upgrade ID PORT PATH SECONDS: the current release serves, or not.
+release_go_over() {
+  systemctl start "aureon-$1.socket" || :
+  release_restart "$1" "$2" "$6"
+  release_await "aureon-$1.service" "$4" "$5" "$6" || return 1
+  release_serves "$1" "$3" && return 0
+  release_heard="process $release_pid is not of this release"
+  return 1
+}
+
+# release_switch APP restart|upgrade ID PORT PATH SECONDS: through the held socket; back if the
+# release is not healthy there.
+release_switch() {
+  release_old=$(release_of "$release_base/current/$1")
+  # Done before, and broken off: then the one before is the one that is named so.
+  [ "$release_old" != "$3" ] || release_old=$(release_of "$release_base/previous/$1")
+  release_since=$(date +@%s.%6N)
+  release_began=$(date +%s%3N)
+  # Runs after the link has been put back, since it is written before.
+  undo_by "if [ -d $release_base/current/$1/ ]; then systemctl restart aureon-$1.service 2>/dev/null; else
+    systemctl stop aureon-$1.socket aureon-$1.service 2>/dev/null || :; fi"
+  release_says from "$release_old"
+  release_says to "$3"
+  release_old_pid=$(systemctl show -p MainPID --value "aureon-$1.service")
+  release_count "$1" before
+  release_renew "$release_old" "$3"
+  if [ -n "$release_old" ]; then put_link "$release_base/previous/$1" "../releases/$release_old"; fi
+  put_link "$release_base/current/$1" "../releases/$3"
+  if ! release_go_over "$@"; then
+    release_logs "aureon-$1.service" "$release_since"
+    release_why=${release_heard:-no answer}
+    if [ -n "$release_old" ]; then
+      release_renew "$3" "$release_old"
+      put_link "$release_base/current/$1" "../releases/$release_old"
+    else
+      rm -f "$release_base/current/$1"
+    fi
+    release_resume "$1"
+    fail "release $3 is not healthy: GET $5: $release_why; ${release_old:-nothing} serves again"
+  fi
+  release_says switched_ms "$(($(date +%s%3N) - release_began))"
+  release_watch "$1"
+}
+
+# release_watch APP: the old process finishes what it has begun, the new one serves for two
+# seconds; then both are counted.
+release_watch() {
+  release_tries=0
+  while [ -e "/proc/${release_old_pid:-0}" ] && [ "$release_tries" -lt 50 ]; do
+    sleep 0.1
+    release_tries=$((release_tries + 1))
+  done
+  sleep 2
+  journalctl --no-pager -q -u "aureon-$1.service" --since="$release_since" -o cat |
+    sed -n 's/^aureond: counted {/receipt old {/p' | tail -n 1
+  release_count "$1" new
+}
+
+# release_prune APP KEEP: never the current one, never the one before it.
+release_prune() {
+  release_current=$(release_of "$release_base/current/$1")
+  release_previous=$(release_of "$release_base/previous/$1")
+  release_many=$(release_names "$1" | wc -l)
+  for release_name in $(release_names "$1"); do
+    [ "$release_many" -gt "$2" ] || break
+    case $release_name in
+      "$release_current" | "$release_previous") continue ;;
+    esac
+    rm -rf "$release_base/releases/$release_name"
+    rm -f "$release_base/releases/$release_name.receipt.json"
+    release_many=$((release_many - 1))
+    say "removed the release $release_name"
+  done
+  find "$release_base/objects" -type f -links 1 -delete
+}

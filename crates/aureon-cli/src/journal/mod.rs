@@ -19,7 +19,10 @@ use std::fmt;
 use std::io::Read;
 
 /// The functions that every step's script begins with.
-pub const PRELUDE: &str = include_str!("prelude.sh");
+pub const PRELUDE: &str = concat!(
+    include_str!("prelude.sh"),
+    include_str!("../release/release.sh")
+);
 
 /// What the prelude exits with when somebody else has the lock (EX_TEMPFAIL of sysexits.h).
 const LOCKED: i32 = 75;

@@ -89,7 +89,9 @@ pub enum ReleaseError {
 impl fmt::Display for ReleaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(path, error) => write!(f, "{} can not be read: {error}", path.display()),
+            Self::Unreadable(path, error) => {
+                write!(f, "{} can not be read: {error}", path.display())
+            }
             Self::Outside(path) => write!(
                 f,
                 "{} is a link that leads out of what is deployed, or nowhere",
@@ -205,7 +207,10 @@ pub(crate) fn object_path(sha256: &str, executable: bool) -> String {
 pub fn application_of(id: &str) -> Option<&str> {
     let (rest, mark) = id.rsplit_once('-')?;
     let (app, time) = rest.rsplit_once('-')?;
-    let is_mark = mark.len() == 12 && mark.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_mark = mark.len() == 12
+        && mark
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let is_time = time.len() == 16
         && time.bytes().enumerate().all(|(at, byte)| match at {
             8 => byte == b'T',
@@ -254,7 +259,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
@@ -262,6 +271,8 @@ fn civil(days: u64) -> (u64, u64, u64) {
 #[derive(Default)]
 struct Gathered {
     entries: Vec<Entry>,
+    /// Directories that are being read, by their real names: a link to one of them has no end.
+    above: Vec<PathBuf>,
     left_out: Vec<String>,
     bytes: u64,
 }
@@ -276,6 +287,7 @@ impl Gathered {
     /// A directory with all that belongs to it, as `place` of the release.
     fn add_tree(&mut self, root: &Path, place: &str) -> Result<(), ReleaseError> {
         let real = real(root)?;
+        self.above = vec![real.clone()];
         self.add_directory(&real, root, place, 0)
     }
 
@@ -288,6 +300,7 @@ impl Gathered {
         let named = file.is_relative().then_some(file);
         let place = portable(named.unwrap_or(relative.unwrap_or(file)))?;
         if target.is_dir() {
+            self.above = vec![target];
             return self.add_directory(&root, &full, &place, 0);
         }
         self.add_file(&full, &place)
@@ -301,7 +314,10 @@ impl Gathered {
         depth: usize,
     ) -> Result<(), ReleaseError> {
         if depth > DEPTH_MAX {
-            return Err(ReleaseError::TooMuch("directories in directories", DEPTH_MAX as u64));
+            return Err(ReleaseError::TooMuch(
+                "directories in directories",
+                DEPTH_MAX as u64,
+            ));
         }
         let unreadable = |error| ReleaseError::Unreadable(directory.to_owned(), error);
         let mut names = Vec::new();
@@ -330,7 +346,12 @@ impl Gathered {
             let kind = fs::metadata(&target)
                 .map_err(|error| ReleaseError::Unreadable(path.clone(), error))?;
             if kind.is_dir() {
+                if self.above.contains(&target) {
+                    return Err(ReleaseError::Name(path, "it leads to a directory it is in"));
+                }
+                self.above.push(target);
                 self.add_directory(root, &path, &within, depth + 1)?;
+                self.above.pop();
             } else if kind.is_file() {
                 self.add_file(&path, &within)?;
             } else {

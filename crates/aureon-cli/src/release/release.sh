@@ -1,18 +1,18 @@
-# Releases, on the host. Behind the journal's prelude, whose put_link, undo_by, say and fail it uses.
+# shellcheck shell=sh
+# Releases, on the host. A part of the journal's prelude, whose put_link, undo_by, say and fail it
+# uses; ways back call functions of this file.
 #
 # /opt/aureon/objects/ab/cdef…     a content by its SHA-256; with .x behind it one that may be run
 # /opt/aureon/releases/<id>/       links to contents, and the manifest: `mode size sha256 h path`
 # /opt/aureon/current/<app>        a link to the release that serves
 # /opt/aureon/previous/<app>       a link to the one that served before it
 
-release_base=/opt/aureon
-release_units=/run/systemd/system
+release_base=$AUREON_ROOT/opt/aureon
+release_units=$AUREON_ROOT/run/systemd/system
 
 # release_names APP: of all its releases, oldest first.
 release_names() {
-  # The names have no spaces and no line ends: the pattern says so.
-  # shellcheck disable=SC2012
-  ls "$release_base/releases" 2>/dev/null |
+  find "$release_base/releases" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' 2>/dev/null |
     grep -E "^$1-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}\$" | sort || :
 }
 
@@ -29,33 +29,59 @@ release_object() {
   printf '%s\n' "$release_path"
 }
 
+# release_sweep: contents that no release has.
+release_sweep() {
+  find "$release_base/objects" -mindepth 1 -type f -links 1 -delete 2>/dev/null || :
+  find "$release_base/objects" -mindepth 1 -type d -empty -delete 2>/dev/null || :
+}
+
 # Contents arrive as a tar on standard input. Each is compared with its name before it gets to
 # where releases find it. Those that are whole stay though the rest does not arrive, so that it
 # need not travel again.
 release_receive() {
-  release_incoming=$release_base/objects/.incoming
-  rm -rf "$release_incoming"
-  mkdir -p "$release_incoming"
-  chmod 700 "$release_incoming"
   release_broken=
-  tar -x -m --no-same-owner -f - -C "$release_incoming" || release_broken=yes
-  cd "$release_incoming"
+  # It may run in this very shell, because the upload has broken off, or some day.
+  # shellcheck disable=SC2016
+  undo_by '[ -n "${release_broken-}" ] || release_sweep'
+  (release_unpack) || release_broken=yes
+  [ -z "$release_broken" ] || fail "the upload is not whole; what arrived is kept for the next one"
+}
+
+release_unpack() {
+  umask 022
+  incoming=$release_base/objects/.incoming
+  rm -rf "$incoming"
+  mkdir "$incoming"
+  cd "$incoming" || exit 1
+  code=0
+  tar -x -m --no-same-owner -f - || code=1
+  # The last file says that it was the last: to tar an end between two files is an end.
+  [ -f whole ] || code=1
+  rm -f whole
   # `<sha256>  ab/cdef….x` for each file; what does not match goes.
   find . -type f -printf '%P\n' | sed 's,^\(..\)/\([0-9a-f]*\).*$,\1\2  &,' >../.sums
   if ! sha256sum -c --quiet ../.sums >../.failed 2>/dev/null; then
-    release_broken=yes
+    # Without files there is nothing to compare, which it calls a failure.
+    [ ! -s ../.sums ] || code=1
     sed -n 's/: FAILED.*$//p' ../.failed | xargs -r rm -f
   fi
   # They are on the disk before they have a name that is believed.
   sync -f .
-  for release_part in ??; do
-    [ -d "$release_part" ] || continue
-    mkdir -p "../$release_part"
-    find "$release_part" -type f -exec mv -f -t "../$release_part" {} +
+  for part in ??; do
+    [ -d "$part" ] || continue
+    mkdir -p "../$part"
+    find "$part" -type f -exec mv -f -t "../$part" {} +
   done
   cd /
-  rm -rf "$release_incoming" "$release_base/objects/.sums" "$release_base/objects/.failed"
-  [ -z "$release_broken" ] || fail "the upload is not whole; what arrived is kept for the next one"
+  rm -rf "$incoming" "$release_base/objects/.sums" "$release_base/objects/.failed"
+  exit "$code"
+}
+
+# release_unmake ID: takes a release away.
+release_unmake() {
+  rm -rf "$release_base/releases/$1" "$release_base/releases/.$1"
+  rm -f "$release_base/releases/$1.receipt"
+  release_sweep
 }
 
 # release_link RELEASE SHA256 MODE PATH: a file of a release that is being put together.
@@ -64,34 +90,38 @@ release_link() {
 }
 
 # release_assemble APP ID MANIFEST: puts it together aside and gives it its name when it is whole.
-release_assemble() {
-  release_to=$release_base/releases/$2
-  release_aside=$release_base/releases/.$2
-  if [ -d "$release_to" ]; then return 0; fi
-  undo_by "rm -rf '$release_to' '$release_aside'; find $release_base/objects -type f -links 1 -delete"
-  rm -rf "$release_aside"
-  mkdir -p "$release_aside"
-  release_link "$release_aside" "$3" 644 manifest
-  release_fill "$release_aside" "$release_aside/manifest" all
+release_assemble() (
+  to=$release_base/releases/$2
+  aside=$release_base/releases/.$2
+  if [ -d "$to" ]; then exit 0; fi
+  undo_by "release_unmake $2"
+  umask 022
+  rm -rf "$aside"
+  mkdir "$aside"
+  release_link "$aside" "$3" 644 manifest
+  release_fill "$aside" "$aside/manifest" all
   # Pages that browsers still show ask for the styles and scripts they came with: names with a
   # hash in them of releases that are kept lead to what they led to.
-  for release_kept in $(release_names "$1"); do
-    release_fill "$release_aside" "$release_base/releases/$release_kept/manifest" hashed
+  for kept in $(release_names "$1"); do
+    release_fill "$aside" "$release_base/releases/$kept/manifest" hashed
   done
-  sync -f "$release_aside"
-  mv -T "$release_aside" "$release_to"
-}
+  sync -f "$aside"
+  mv -T "$aside" "$to"
+  say "made the release $2"
+)
 
 # release_fill RELEASE MANIFEST all|hashed: links to what the manifest names and is not there.
 release_fill() {
+  # A condition for awk.
+  # shellcheck disable=SC2016
   if [ "$3" = hashed ]; then release_only='$4 == "h"'; else release_only=1; fi
-  awk "NR > 3 && $release_only"' { path = $0; sub(/^([^ ]+ ){4}/, "", path)
+  awk "NR > 3 && $release_only"' { path = substr($0, length($1 $2 $3 $4) + 5)
     while (sub(/\/[^\/]*$/, "", path)) print path }' "$2" |
     sort -u | (cd "$1" && xargs -r -d '\n' mkdir -p --)
-  sed 1,3d "$2" | while read -r release_mode release_size release_sha release_hashed release_name; do
+  sed 1,3d "$2" | while read -r release_mode _ release_sha release_hashed release_name; do
     if [ "$3" = hashed ] && [ "$release_hashed" != h ]; then continue; fi
     if [ -e "$1/$release_name" ]; then continue; fi
-    release_link "$1" "$release_sha" "$release_mode" "$release_name" || exit 1
+    release_link "$1" "$release_sha" "$release_mode" "$release_name"
   done || exit 1
 }
 
@@ -100,7 +130,7 @@ release_fill() {
 release_renew() {
   [ -f "$release_base/releases/$1/manifest" ] || return 0
   awk 'FNR <= 3 { next }
-    { path = $0; sub(/^([^ ]+ ){4}/, "", path) }
+    { path = substr($0, length($1 $2 $3 $4) + 5) }
     NR == FNR { had[path] = $1 $3; next }
     had[path] != $1 $3 { print substr($3, 1, 2) "/" substr($3, 3) ($1 == "755" ? ".x" : "") }' \
     "$release_base/releases/$1/manifest" "$release_base/releases/$2/manifest" | sort -u |
@@ -128,7 +158,7 @@ release_await() {
   release_heard=
   while [ "$(date +%s)" -lt "$release_until" ]; do
     if release_heard=$(release_answers "$2" "$3"); then return 0; fi
-    if [ "$(systemctl is-active "$1")" = failed ]; then
+    if [ "$(systemctl is-active "$1" || :)" = failed ]; then
       release_heard="it has ended"
       return 1
     fi
@@ -191,9 +221,7 @@ release_try_units() {
 # its health path. Nobody else gets to it.
 release_try() {
   release_try_port=$(release_free_port)
-  undo_by "systemctl stop aureon-$1-try.socket aureon-$1-try.service 2>/dev/null || :
-    rm -f $release_units/aureon-$1-try.service $release_units/aureon-$1-try.socket
-    systemctl daemon-reload"
+  undo_by "release_try_end $1"
   release_try_end "$1"
   release_try_units "$1" "$2" "$release_try_port"
   release_since=$(date +@%s.%6N)
@@ -206,7 +234,6 @@ release_try() {
     return 0
   fi
   release_logs "aureon-$1-try.service" "$release_since"
-  release_try_end "$1"
   fail "the new release is not healthy within $4 s: GET $3: ${release_heard:-no answer}"
 }
 
@@ -224,7 +251,7 @@ release_count() {
   fi
 }
 
-# release_restart APP restart|upgrade: the program of the current release. The socket is held
+# release_restart APP restart|upgrade SECONDS: the program of the current release. The socket is held
 # meanwhile; by an upgrade the old process serves until the new one does.
 release_restart() {
   if [ "$2" = upgrade ] && [ "$(systemctl is-active "aureon-$1.service")" = active ] &&
@@ -234,16 +261,6 @@ release_restart() {
   systemctl reset-failed "aureon-$1.service" 2>/dev/null || :
   # systemctl warns that the socket is still there, which is what it is for.
   timeout "$3" systemctl restart "aureon-$1.service" 2>/dev/null || :
-}
-
-# release_resume APP: after the link has been put back. There may have been no release before.
-release_resume() {
-  if [ -d "$release_base/current/$1/" ]; then
-    systemctl reset-failed "aureon-$1.service" 2>/dev/null || :
-    systemctl restart "aureon-$1.service" 2>/dev/null
-  else
-    systemctl stop "aureon-$1.socket" "aureon-$1.service" 2>/dev/null || :
-  fi
 }
 
 # release_serves APP ID: whether the process that systemd knows is of this release. A program that
@@ -258,7 +275,7 @@ release_serves() {
   esac
   # One inode has many names: which of them /proc shows is not said.
   release_file=$release_base/releases/$2/${release_exe#"$release_base"/*/*/}
-  [ "/proc/$release_pid/exe" -ef "$release_file" ]
+  [ "$(stat -L -c %d:%i "/proc/$release_pid/exe")" = "$(stat -L -c %d:%i "$release_file")" ]
 }
 
 # release_go_over APP restart|upgrade ID PORT PATH SECONDS: the current release serves, or not.
@@ -271,35 +288,40 @@ release_go_over() {
   return 1
 }
 
-# release_switch APP restart|upgrade ID PORT PATH SECONDS: through the held socket; back if the
-# release is not healthy there.
+# release_back APP NEW OLD: how a switch is taken back, when the links are back already.
+release_back() {
+  if [ -n "$3" ]; then
+    release_renew "$2" "$3"
+    systemctl reset-failed "aureon-$1.service" 2>/dev/null || :
+    systemctl restart "aureon-$1.service" 2>/dev/null
+    say "the release $3 serves again"
+  else
+    systemctl stop "aureon-$1.socket" "aureon-$1.service" 2>/dev/null || :
+  fi
+}
+
+# release_switch APP restart|upgrade ID PORT PATH SECONDS: through the held socket. When the release
+# is not healthy there the step fails, and is taken back.
 release_switch() {
   release_old=$(release_of "$release_base/current/$1")
   # Done before, and broken off: then the one before is the one that is named so.
   [ "$release_old" != "$3" ] || release_old=$(release_of "$release_base/previous/$1")
   release_since=$(date +@%s.%6N)
   release_began=$(date +%s%3N)
-  # Runs after the link has been put back, since it is written before.
-  undo_by "if [ -d $release_base/current/$1/ ]; then systemctl restart aureon-$1.service 2>/dev/null; else
-    systemctl stop aureon-$1.socket aureon-$1.service 2>/dev/null || :; fi"
+  # Runs after the links have been put back, since it is written before.
+  undo_by "release_back $1 $3 '$release_old'"
   release_says from "$release_old"
   release_says to "$3"
   release_old_pid=$(systemctl show -p MainPID --value "aureon-$1.service")
   release_count "$1" before
   release_renew "$release_old" "$3"
-  if [ -n "$release_old" ]; then put_link "$release_base/previous/$1" "../releases/$release_old"; fi
-  put_link "$release_base/current/$1" "../releases/$3"
+  if [ -n "$release_old" ]; then
+    put_link "/opt/aureon/previous/$1" "../releases/$release_old"
+  fi
+  put_link "/opt/aureon/current/$1" "../releases/$3"
   if ! release_go_over "$@"; then
     release_logs "aureon-$1.service" "$release_since"
-    release_why=${release_heard:-no answer}
-    if [ -n "$release_old" ]; then
-      release_renew "$3" "$release_old"
-      put_link "$release_base/current/$1" "../releases/$release_old"
-    else
-      rm -f "$release_base/current/$1"
-    fi
-    release_resume "$1"
-    fail "release $3 is not healthy: GET $5: $release_why; ${release_old:-nothing} serves again"
+    fail "release $3 is not healthy: GET $5: ${release_heard:-no answer}"
   fi
   release_says switched_ms "$(($(date +%s%3N) - release_began))"
   release_watch "$1"
@@ -330,9 +352,9 @@ release_prune() {
       "$release_current" | "$release_previous") continue ;;
     esac
     rm -rf "$release_base/releases/$release_name"
-    rm -f "$release_base/releases/$release_name.receipt.json"
+    rm -f "$release_base/releases/$release_name.receipt"
     release_many=$((release_many - 1))
     say "removed the release $release_name"
   done
-  find "$release_base/objects" -type f -links 1 -delete
+  release_sweep
 }

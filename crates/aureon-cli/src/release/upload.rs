@@ -1,7 +1,8 @@
 //! What of a release the host lacks, and the one stream in which it travels.
 //!
 //! The stream is a tar of plain files, named as the host names objects, which `tar` there unpacks
-//! aside; nothing is believed before `sha256sum` has seen it. The manifest is an object too. A
+//! aside; nothing is believed before `sha256sum` has seen it. The manifest is an object too, and
+//! the last file is empty and says that the stream is whole. A
 //! file that became shorter since it was read ends the stream, and one with other content is found
 //! by its hash there: a broken upload leaves nothing half.
 
@@ -79,7 +80,7 @@ fn present(answer: &Answer, wanted: &Objects<'_>) -> BTreeSet<String> {
 #[must_use]
 pub fn stream_bytes(objects: &Objects<'_>) -> u64 {
     let of = |object: &Object<'_>| BLOCK + object.size.div_ceil(BLOCK) * BLOCK;
-    objects.values().map(of).sum::<u64>() + 2 * BLOCK
+    objects.values().map(of).sum::<u64>() + 3 * BLOCK
 }
 
 /// tar's block: POSIX.1-1988.
@@ -113,12 +114,13 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// The next file's parts, last first; the two empty blocks that end a tar.
+    /// The next file's parts, last first; at the end the last file, and two empty blocks.
     fn begin_next(&mut self) -> io::Result<()> {
         let Some((name, object)) = self.left.next() else {
             self.ended = true;
-            let zeros = vec![0; 2 * BLOCK as usize];
-            self.parts.push(Part::Bytes(io::Cursor::new(zeros)));
+            let mut end = tar_head("whole", 0).to_vec();
+            end.resize(3 * BLOCK as usize, 0);
+            self.parts.push(Part::Bytes(io::Cursor::new(end)));
             return Ok(());
         };
         let padding = object.size.div_ceil(BLOCK) * BLOCK - object.size;
@@ -177,7 +179,14 @@ fn tar_head(name: &str, size: u64) -> [u8; BLOCK as usize] {
         head[at..at + text.len()].copy_from_slice(text.as_bytes());
     };
     put(0, name);
-    put(100, if name.ends_with(".x") { "0000755" } else { "0000644" });
+    put(
+        100,
+        if name.ends_with(".x") {
+            "0000755"
+        } else {
+            "0000644"
+        },
+    );
     put(108, "0000000");
     put(116, "0000000");
     put(124, &format!("{size:011o}"));

@@ -6,8 +6,10 @@
 //! A step whose `current` and `desired` are the same is not in the plan, so that a second plan is
 //! empty.
 
+pub(crate) mod release;
 pub mod script;
 pub mod shell;
+pub(crate) mod switch;
 
 /// All steps, in order.
 #[derive(Debug, Clone, Default)]

@@ -327,6 +327,25 @@ release_switch() {
   release_watch "$1"
 }
 
+# release_resume APP: a way back of what comes before a switch: when files are back as they were, what
+# runs begins anew with them.
+release_resume() {
+  if systemctl is-active --quiet "aureon-$1.service"; then
+    systemctl daemon-reload
+    systemctl restart "aureon-$1.service" 2>/dev/null
+  fi
+}
+
+# release_again APP PORT PATH SECONDS: the release that serves, with another configuration.
+release_again() {
+  release_since=$(date +@%s.%6N)
+  systemctl start "aureon-$1.socket" || :
+  release_restart "$1" restart "$4"
+  release_await "aureon-$1.service" "$2" "$3" "$4" && return 0
+  release_logs "aureon-$1.service" "$release_since"
+  fail "it is not healthy with the new configuration: GET $3: ${release_heard:-no answer}"
+}
+
 # release_watch APP: the old process finishes what it has begun, the new one serves for two
 # seconds; then both are counted.
 release_watch() {

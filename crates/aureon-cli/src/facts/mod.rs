@@ -125,6 +125,8 @@ pub struct Facts {
     pub releases: Vec<String>,
     /// The one in use.
     pub current: Option<String>,
+    /// The one that served before it.
+    pub previous: Option<String>,
     /// The application's port on 127.0.0.1, if it has been deployed before.
     pub app_port: Option<u16>,
     /// Runs of ours in the journal, oldest first.

@@ -125,6 +125,7 @@ impl Facts {
             }),
             ["release", name] => self.releases.push(name.to_owned()),
             ["current", name] => self.current = Some(name.to_owned()),
+            ["previous", name] => self.previous = Some(name.to_owned()),
             ["app_port", port] => self.app_port = Some(port.parse().ok()?),
             ["secret", name] => self.secrets.push(name.to_owned()),
             ["run", name] => self.runs.push(name.to_owned()),

@@ -111,6 +111,10 @@ app_facts() {
     current=$(readlink "/opt/aureon/current/$1")
     fact current "${current##*/}"
   fi
+  if [ -L "/opt/aureon/previous/$1" ]; then
+    previous=$(readlink "/opt/aureon/previous/$1")
+    fact previous "${previous##*/}"
+  fi
   port=$(sed -n 's/^ListenStream=127\.0\.0\.1:\([0-9]*\)$/\1/p' "/etc/systemd/system/aureon-$1.socket" 2>/dev/null | head -n 1)
   if [ -z "$port" ] && have_systemd; then
     port=$(systemctl list-units --plain --no-legend --state=active "aureon-$1@*.service" 2>/dev/null |

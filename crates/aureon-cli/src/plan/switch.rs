@@ -42,6 +42,45 @@ pub(crate) fn steps(
     Ok(())
 }
 
+/// Back to a release that the host has: the one that is named, else the one that served before.
+/// By the same gate as a new one.
+///
+/// # Errors
+/// There is none, it is another application's, or it serves already.
+pub fn rollback(
+    wanted: &Wanted,
+    facts: &Facts,
+    named: Option<&str>,
+    port: u16,
+    plan: &mut Plan,
+) -> Result<(), Refusal> {
+    let refuse = |id: &str, cause: String| {
+        let releases = facts.releases.join("\n  ");
+        Err(Refusal {
+            id: id.to_owned(),
+            cause,
+            fix: format!("name one of these: aureon rollback ID\n  {releases}"),
+        })
+    };
+    let Some(id) = named.or(facts.previous.as_deref()) else {
+        return refuse(
+            "rollback/none",
+            "no release served before this one".to_owned(),
+        );
+    };
+    if !facts.releases.iter().any(|release| release == id) {
+        return refuse("rollback/unknown", format!("the host has no release {id}"));
+    }
+    if facts.current.as_deref() == Some(id) {
+        return refuse("rollback/current", format!("{id} serves already"));
+    }
+    let site = matches!(wanted.serves, Serves::Site { .. });
+    let how = if site { "upgrade" } else { "restart" };
+    plan.steps.push(attempt(wanted, id));
+    plan.steps.push(switch(wanted, facts, id, how, port));
+    Ok(())
+}
+
 /// The health path, and how many seconds there are.
 fn health(wanted: &Wanted) -> String {
     format!("{} {}", word(&wanted.health_path), wanted.health_timeout_s)

@@ -7,6 +7,7 @@
 //! host does: put together, try, switch, go back, clear away; `receipt` is what was counted there meanwhile.
 
 pub mod manifest;
+pub mod receipt;
 pub mod upload;
 
 pub use manifest::{Release, ReleaseError};

@@ -158,7 +158,9 @@ release_await() {
   release_heard=
   while [ "$(date +%s)" -lt "$release_until" ]; do
     if release_heard=$(release_answers "$2" "$3"); then return 0; fi
-    if [ "$(systemctl is-active "$1" || :)" = failed ]; then
+    # Started again by systemd, it would be tried until systemd gives up and closes the socket.
+    if [ "$(systemctl is-active "$1" || :)" = failed ] ||
+      [ "$(systemctl show -p NRestarts --value "$1")" != 0 ]; then
       release_heard="it has ended"
       return 1
     fi
@@ -167,9 +169,20 @@ release_await() {
   return 1
 }
 
-# release_logs UNIT SINCE: what it said last, on standard error.
+# release_start start|restart UNIT SECONDS: whether systemd calls it started. A program that says
+# nothing of itself is started as soon as it runs.
+release_start() {
+  systemctl reset-failed "$2" 2>/dev/null || :
+  # systemctl warns that the socket is still there, which is what it is for.
+  if timeout "$3" systemctl "$1" "$2" 2>/dev/null; then return 0; fi
+  release_heard="it does not start"
+  return 1
+}
+
+# release_logs UNIT SINCE: what it said last, on standard error, but for requests of aureond's log.
 release_logs() {
-  journalctl --no-pager -q -u "$1" --since="$2" -n 20 -o cat >&2 || :
+  journalctl --no-pager -q -u "$1" --since="$2" -o cat |
+    grep -v '^{"ts":.*"duration":' | tail -n 20 >&2 || :
 }
 
 # release_free_port: one between 20000 and 29999 on which nobody listens.
@@ -228,8 +241,9 @@ release_try() {
   if [ -f "$release_units/aureon-$1-try.socket" ]; then
     systemctl start "aureon-$1-try.socket" || :
   fi
-  timeout "$4" systemctl start "aureon-$1-try.service" || :
-  if release_await "aureon-$1-try.service" "$release_try_port" "$3" "$4"; then
+  if release_start start "aureon-$1-try.service" "$4" &&
+    release_await "aureon-$1-try.service" "$release_try_port" "$3" "$4"; then
+    say "it answers"
     release_try_end "$1"
     return 0
   fi
@@ -258,9 +272,7 @@ release_restart() {
     "$release_base/current/$1/bin/aureond" upgrade --admin "unix:/run/aureon-$1/admin.sock"; then
     return 0
   fi
-  systemctl reset-failed "aureon-$1.service" 2>/dev/null || :
-  # systemctl warns that the socket is still there, which is what it is for.
-  timeout "$3" systemctl restart "aureon-$1.service" 2>/dev/null || :
+  release_start restart "aureon-$1.service" "$3"
 }
 
 # release_serves APP ID: whether the process that systemd knows is of this release. A program that
@@ -281,7 +293,7 @@ release_serves() {
 # release_go_over APP restart|upgrade ID PORT PATH SECONDS: the current release serves, or not.
 release_go_over() {
   systemctl start "aureon-$1.socket" || :
-  release_restart "$1" "$2" "$6"
+  release_restart "$1" "$2" "$6" || return 1
   release_await "aureon-$1.service" "$4" "$5" "$6" || return 1
   release_serves "$1" "$3" && return 0
   release_heard="process $release_pid is not of this release"
@@ -324,7 +336,7 @@ release_switch() {
     fail "release $3 is not healthy: GET $5: ${release_heard:-no answer}"
   fi
   release_says switched_ms "$(($(date +%s%3N) - release_began))"
-  release_watch "$1"
+  if [ -n "$release_old" ]; then release_watch "$1"; fi
 }
 
 # release_resume APP: a way back of what comes before a switch: when files are back as they were, what
@@ -340,8 +352,8 @@ release_resume() {
 release_again() {
   release_since=$(date +@%s.%6N)
   systemctl start "aureon-$1.socket" || :
-  release_restart "$1" restart "$4"
-  release_await "aureon-$1.service" "$2" "$3" "$4" && return 0
+  if release_restart "$1" restart "$4" &&
+    release_await "aureon-$1.service" "$2" "$3" "$4"; then return 0; fi
   release_logs "aureon-$1.service" "$release_since"
   fail "it is not healthy with the new configuration: GET $3: ${release_heard:-no answer}"
 }

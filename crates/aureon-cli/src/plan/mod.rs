@@ -6,7 +6,10 @@
 //! A step whose `current` and `desired` are the same is not in the plan, so that a second plan is
 //! empty.
 
+mod firewall;
 pub(crate) mod release;
+#[cfg(test)]
+mod samples;
 pub mod script;
 pub mod shell;
 pub(crate) mod switch;

@@ -8,6 +8,38 @@ use crate::facts::Facts;
 use crate::release::Release;
 use crate::wanted::{Serves, Socket, Wanted};
 
+/// First of the ports that are given to applications. 8080: aureond's own default.
+const FIRST_PORT: u16 = 8_080;
+
+/// The port on 127.0.0.1 where the application is reached when all steps are done: the one it has,
+/// the one that is wanted, or the first that is free. A program that opens its port itself gets
+/// another one with each release, since both run for a moment.
+pub(crate) fn port(wanted: &Wanted, facts: &Facts, release: Option<&Release>) -> u16 {
+    let moves = matches!(
+        wanted.serves,
+        Serves::Program {
+            socket: Socket::Port,
+            ..
+        }
+    );
+    let serves = |release: &Release| facts.current.as_deref().is_some_and(|id| release.is(id));
+    let stays = !moves || release.is_none_or(serves);
+    match (facts.app_port, wanted.port) {
+        (Some(port), None) if stays => return port,
+        (None, Some(port)) => return port,
+        (Some(_), Some(port)) if !moves => return port,
+        (Some(port), Some(_)) if stays => return port,
+        _ => {}
+    }
+    let first = wanted.port.unwrap_or(FIRST_PORT);
+    let taken = |port: &u16| {
+        facts.app_port == Some(*port) || facts.listeners.iter().any(|other| other.port == *port)
+    };
+    (first..=u16::MAX)
+        .find(|port| !taken(port))
+        .unwrap_or(first)
+}
+
 /// Tries the release and switches to it; restarts the one that serves if only its configuration
 /// has changed. `port` is where the application is reached.
 pub(crate) fn steps(

@@ -389,3 +389,84 @@ release_prune() {
   done
   release_sweep
 }
+
+# ---- Programs that open a port themselves: aureon-<app>@<port>.service, and Nginx before them.
+
+# release_ports APP: on which instances of it run.
+release_ports() {
+  systemctl list-units --plain --no-legend --state=active "aureon-$1@*.service" |
+    sed -n 's/^aureon-.*@\([0-9]*\)\.service .*/\1/p'
+}
+
+# release_nginx_reload: if there is one that runs. What it would not accept it does not get.
+release_nginx_reload() {
+  if systemctl is-active --quiet nginx.service; then
+    nginx -t -q || fail "Nginx does not accept its configuration"
+    systemctl reload nginx.service
+  fi
+}
+
+# release_leave PORT: until nobody is connected to it any more, for half a minute at most: Nginx
+# finishes what it has begun.
+release_leave() {
+  release_tries=0
+  while [ "$release_tries" -lt 300 ] &&
+    [ -n "$(ss -Htn state established "( sport = :$1 )")" ]; do
+    sleep 0.1
+    release_tries=$((release_tries + 1))
+  done
+}
+
+# release_back_port APP NEW OLD PORT OLD-PORT: how it is taken back, when the files are as before.
+release_back_port() {
+  systemctl daemon-reload
+  if [ -n "$5" ]; then
+    release_renew "$2" "$3"
+    systemctl start "aureon-$1@$5.service"
+    release_nginx_reload
+    release_leave "$4"
+    say "the release $3 serves again"
+  fi
+  systemctl stop "aureon-$1@$4.service" 2>/dev/null || :
+}
+
+# release_switch_port APP ID PORT PATH SECONDS: the new release runs on a port of its own before
+# Nginx goes over to it; the old one stops when Nginx has left it.
+release_switch_port() {
+  release_old=$(release_of "$release_base/current/$1")
+  [ "$release_old" != "$2" ] || release_old=$(release_of "$release_base/previous/$1")
+  release_since=$(date +@%s.%6N)
+  release_began=$(date +%s%3N)
+  release_old_port=$(release_ports "$1" | grep -vx "$3" | head -n 1 || :)
+  undo_by "release_back_port $1 $2 '$release_old' $3 '$release_old_port'"
+  release_says from "$release_old"
+  release_says to "$2"
+  release_renew "$release_old" "$2"
+  if [ -n "$release_old" ]; then
+    put_link "/opt/aureon/previous/$1" "../releases/$release_old"
+  fi
+  put_link "/opt/aureon/current/$1" "../releases/$2"
+  systemctl stop "aureon-$1@$3.service" 2>/dev/null || :
+  if ! { release_start start "aureon-$1@$3.service" "$5" &&
+    release_await "aureon-$1@$3.service" "$3" "$4" "$5"; }; then
+    release_logs "aureon-$1@$3.service" "$release_since"
+    fail "release $2 is not healthy: GET $4: ${release_heard:-no answer}"
+  fi
+  enable_unit "aureon-$1@$3.service"
+  [ -z "$release_old_port" ] || release_move "$1" "$release_old_port" "$3"
+  release_says switched_ms "$(($(date +%s%3N) - release_began))"
+}
+
+# release_move APP OLD-PORT PORT: Nginx goes over.
+release_move() {
+  release_site=/etc/nginx/sites-available/aureon-$1
+  if [ -f "$AUREON_ROOT$release_site" ]; then
+    sed "s,127\.0\.0\.1:$2\([^0-9]\),127.0.0.1:$3\1,g" "$AUREON_ROOT$release_site" |
+      put "$release_site" "$(stat -c %a "$AUREON_ROOT$release_site")" 0:0
+    release_nginx_reload
+  fi
+  release_leave "$2"
+  undo_by "systemctl enable --quiet aureon-$1@$2.service"
+  systemctl disable --quiet "aureon-$1@$2.service"
+  systemctl stop "aureon-$1@$2.service"
+}

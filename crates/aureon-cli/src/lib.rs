@@ -10,12 +10,17 @@
 //! Nothing of ours stays running on the host and nothing is compiled there: all that it needs is a
 //! POSIX shell and what Debian installs with it.
 
+pub mod arguments;
+pub mod completions;
 pub mod facts;
+pub mod failure;
+pub mod help;
 pub mod host;
 pub mod journal;
 pub mod limits;
 pub mod plan;
 pub mod release;
+pub mod say;
 pub mod wanted;
 
 use std::process::ExitCode;

@@ -4,7 +4,13 @@
 //! Precedence is flags over file over default. Names, paths and ports on the host all follow from
 //! the application's name, in one place here.
 
+mod file;
+pub mod name;
+mod read;
+
 use std::path::PathBuf;
+
+pub use read::{Deployment, Reader, Target};
 
 /// One application on one host.
 #[derive(Debug, Clone)]

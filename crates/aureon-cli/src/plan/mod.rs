@@ -7,11 +7,14 @@
 //! empty.
 
 mod firewall;
+mod order;
 pub(crate) mod release;
 #[cfg(test)]
 mod samples;
 pub mod script;
 pub mod shell;
+
+pub use order::{paths, plan, port};
 pub(crate) mod switch;
 
 /// All steps, in order.

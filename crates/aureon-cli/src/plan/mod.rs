@@ -14,7 +14,7 @@ mod samples;
 pub mod script;
 pub mod shell;
 
-pub use order::{paths, plan, port};
+pub use order::{paths, plan};
 pub(crate) mod switch;
 
 /// All steps, in order.

@@ -104,8 +104,7 @@ impl Journal {
         break_lock: bool,
         told: Told<'_>,
     ) -> Result<(), JournalError> {
-        let lock = if break_lock { "lock break" } else { "lock" };
-        let script = self.script(&format!("{lock}\njoin_run ''\nheal\n"));
+        let script = self.lock_script(break_lock);
         checked(host.run(&script, &mut std::io::empty(), told)?).map(drop)
     }
 
@@ -114,8 +113,8 @@ impl Journal {
     /// # Errors
     /// No lock, no connection, a full disk.
     pub fn begin(&self, host: &mut dyn Host, app: &str, what: &str) -> Result<Run, JournalError> {
-        let script = format!("join_run ''\nstart_run {} {}\n", word(app), word(what));
-        let answer = host.run(&self.script(&script), &mut std::io::empty(), &mut |_| {})?;
+        let script = self.begin_script(app, what);
+        let answer = host.run(&script, &mut std::io::empty(), &mut |_| {})?;
         let answer = checked(answer)?;
         let name = answer.lines().find_map(|line| line.strip_prefix("run\t"));
         match name {
@@ -149,7 +148,34 @@ impl Journal {
         }
     }
 
-    /// The script of a step, as it travels.
+    /// The script that locks and heals, as it travels.
+    #[must_use]
+    pub fn lock_script(&self, break_lock: bool) -> String {
+        let lock = if break_lock { "lock break" } else { "lock" };
+        self.script(&format!("{lock}\njoin_run ''\nheal\n"))
+    }
+
+    /// The script that begins a run.
+    #[must_use]
+    pub fn begin_script(&self, app: &str, what: &str) -> String {
+        self.script(&format!(
+            "join_run ''\nstart_run {} {}\n",
+            word(app),
+            word(what)
+        ))
+    }
+
+    /// The script that ends a run.
+    #[must_use]
+    pub fn finish_script(&self, run: &Run, result: &str) -> String {
+        self.script(&format!(
+            "join_run {}\nfinish_run {}\n",
+            word(&run.0),
+            word(result)
+        ))
+    }
+
+    /// The script of a step.
     #[must_use]
     pub fn step_script(&self, run: &Run, step: &Step) -> String {
         let shell = step_shell(step);
@@ -186,8 +212,7 @@ impl Journal {
     /// # Errors
     /// No connection, or the lock is lost.
     pub fn finish(&self, host: &mut dyn Host, run: &Run, result: &str) -> Result<(), JournalError> {
-        let script = format!("join_run {}\nfinish_run {}\n", word(&run.0), word(result));
-        let script = self.script(&script);
+        let script = self.finish_script(run, result);
         checked(host.run(&script, &mut std::io::empty(), &mut |_| {})?).map(drop)
     }
 

@@ -190,6 +190,7 @@ const CFG_EXCEPTIONS: &[(&str, &str)] = &[
     ),
     ("crates/aureon-service/tests/", "as above"),
     ("crates/aureon-cli/tests/", "as above"),
+    ("crates/aureon-cli/tests/", "as above"),
 ];
 
 fn platform(source: &Source) -> Vec<Finding> {

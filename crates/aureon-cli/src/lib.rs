@@ -14,6 +14,7 @@ pub mod arguments;
 pub mod completions;
 pub mod facts;
 pub mod failure;
+pub mod fitness;
 pub mod help;
 pub mod host;
 pub mod journal;

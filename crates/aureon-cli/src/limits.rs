@@ -61,3 +61,7 @@ pub const VALUE_BYTES_MAX: u64 = 64 << 10;
 /// Bytes that are read of a program to see what it is: headers and version symbols. 64 MiB: a Go
 /// server with everything in it.
 pub const PROGRAM_BYTES_MAX: u64 = 64 << 20;
+
+/// Entries of a table in a program's file that are read. 4096: more than any has, and a made-up file
+/// ends here.
+pub const ELF_ENTRIES_MAX: usize = 4096;

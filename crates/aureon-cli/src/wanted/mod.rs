@@ -133,6 +133,17 @@ impl Places {
     pub fn configuration(&self) -> String {
         format!("/etc/aureon/{}", self.app)
     }
+    /// The environment without secrets, for `EnvironmentFile=`: `NAME="value"`, a line each.
+    #[must_use]
+    pub fn environment(&self) -> String {
+        format!("/etc/aureon/{}/environment", self.app)
+    }
+    /// The secrets, in the same form, 0600; `aureon env` writes it, a plan never does. It may be
+    /// missing: `EnvironmentFile=-`.
+    #[must_use]
+    pub fn secrets(&self) -> String {
+        format!("/etc/aureon/{}/secrets.env", self.app)
+    }
     /// What the application keeps.
     #[must_use]
     pub fn state(&self) -> String {

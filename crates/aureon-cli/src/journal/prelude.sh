@@ -519,7 +519,7 @@ last_event() {
 # open_step: number of the first change of the step that was begun and neither done nor taken back.
 open_step() {
   awk '$NF == ";" { first = $2 == "begin" ? $4 : $2 == "failed" ? first : "" } END { print first }' \
-    "$AUREON_RUN/log" 2>/dev/null
+    "$AUREON_RUN/log"
 }
 
 # ---- The lock
@@ -532,9 +532,11 @@ lock() {
   if [ ! -d "$AUREON_STATE" ]; then
     # Its directory gets this time back when everything is undone.
     time=$(time_of "${AUREON_STATE%/*}")
-    mkdir -p "$AUREON_STATE/journal"
-    printf '%s\n' "$time" >"$AUREON_STATE/time"
+    mkdir -p "$AUREON_STATE.new"
+    printf '%s\n' "$time" >"$AUREON_STATE.new/time"
+    mv -T "$AUREON_STATE.new" "$AUREON_STATE"
   fi
+  mkdir -p "$AUREON_STATE/journal"
   exec 8>"$AUREON_STATE/mutex"
   flock -w 10 8 || fail "another aureon is asking for the lock all the time"
   lock=$AUREON_STATE/lock
@@ -590,6 +592,7 @@ join_run() {
 unlock() {
   exec 9>&-
   [ "$(cat "$AUREON_STATE/lock/token" 2>/dev/null)" = "$AUREON_TOKEN" ] || return 0
+  rm -rf "$AUREON_STATE/lock.old"
   mv -T "$AUREON_STATE/lock" "$AUREON_STATE/lock.old" && rm -rf "$AUREON_STATE/lock.old"
   if rmdir "$AUREON_STATE/journal" 2>/dev/null && [ ! -d "$AUREON_STATE/left" ]; then
     time=$(cat "$AUREON_STATE/time" 2>/dev/null || :)
@@ -616,6 +619,7 @@ start_run() {
   rm -rf "$new"
   mkdir -p "$new/undo" "$new/kept"
   printf 'who\t%s\nwhen\t%s\napp\t%s\nwhat\t%s\n' "$AUREON_WHO" "$(date +%s)" "$1" "$2" >"$new/about"
+  : >"$new/log"
   sync "$new/about"
   mv -T "$new" "$AUREON_STATE/journal/$run"
   sync "$AUREON_STATE/journal"

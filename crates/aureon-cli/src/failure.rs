@@ -22,6 +22,8 @@ pub enum Failure {
     Configuration(Vec<Problem>),
     /// It would not work, and the host is left as it is: 69, EX_UNAVAILABLE.
     Refused(Vec<Refusal>),
+    /// A command on the host ended with this, and has said why.
+    Code(u8),
     /// It was tried, and failed: 1.
     Failed {
         /// What is wrong.
@@ -59,6 +61,7 @@ impl Failure {
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
+            Self::Code(code) => *code,
             Self::Failed { .. } => 1,
             Self::Usage(_) => 2,
             Self::Refused(_) => 69,
@@ -84,6 +87,7 @@ impl Failure {
                 refusals.iter().map(shown).collect()
             }
             Self::Failed { what, fix } => vec![event("", what, fix)],
+            Self::Code(_) => vec![event("", "the command failed", "")],
         }
     }
 }
@@ -108,6 +112,7 @@ impl fmt::Display for Failure {
                 }
                 lines.push("aureon: nothing has been changed".to_owned());
             }
+            Self::Code(code) => lines.push(format!("aureon: the command ended with {code}")),
             Self::Failed { what, fix } => {
                 lines.push(format!("aureon: {what}"));
                 if !fix.is_empty() {

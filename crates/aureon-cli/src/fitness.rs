@@ -376,10 +376,10 @@ mod tests {
             let right = head[at];
             for wrong in [0, 1, 0x7f, 0xff] {
                 head[at] = wrong;
-                parse_kind(&head);
+                let _ = parse_kind(&head);
             }
             head[at] = right;
-            parse_kind(&head[..at]);
+            let _ = parse_kind(&head[..at]);
         }
         assert_eq!(parse_kind(b""), Kind::Other("no program"));
         assert_eq!(parse_kind(b"\x7fELF"), Kind::Other("a damaged ELF file"));

@@ -15,6 +15,7 @@ pub mod completions;
 pub mod facts;
 pub mod failure;
 pub mod fitness;
+mod flow;
 pub mod help;
 pub mod host;
 pub mod journal;
@@ -26,8 +27,33 @@ pub mod wanted;
 
 use std::process::ExitCode;
 
+use arguments::parse_arguments;
+use arguments::table::Flag;
+use failure::Failure;
+use say::Say;
+
 /// Runs the command line of this process. 0 is done, 1 failed, 2 a wrong command line, 78 a wrong
 /// `aureon.toml`; a refusal to touch the host (it would not work) is 69.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let arguments = std::env::args_os().skip(1).collect();
+    let (say, done) = match parse_arguments(arguments) {
+        Ok(arguments) => {
+            let has = |flag| arguments.has(flag);
+            let say = Say::new(has(Flag::Json), has(Flag::Quiet), has(Flag::Verbose));
+            let context = flow::Context { arguments, say };
+            let done = flow::run(&context);
+            (context.say, done)
+        }
+        Err(problems) => {
+            let json = std::env::args_os().any(|argument| argument == "--json");
+            (Say::new(json, false, false), Err(Failure::Usage(problems)))
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say.fail(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
 }

@@ -10,7 +10,7 @@ pub mod base64;
 pub mod dns;
 mod parse;
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 use crate::limits;
@@ -205,6 +205,25 @@ pub enum Leads {
     Nowhere,
     /// Nobody asked.
     Unknown,
+}
+
+impl fmt::Display for Leads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here => f.write_str("leads to the host"),
+            Self::Cloudflare => f.write_str("leads to Cloudflare"),
+            Self::Elsewhere(addresses) => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                write!(
+                    f,
+                    "leads to {}, which is not the host's own",
+                    addresses.join(", ")
+                )
+            }
+            Self::Nowhere => f.write_str("is not known to DNS"),
+            Self::Unknown => f.write_str("was not asked for"),
+        }
+    }
 }
 
 /// Something that listens.

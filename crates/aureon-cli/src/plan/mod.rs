@@ -14,7 +14,7 @@ mod samples;
 pub mod script;
 pub mod shell;
 
-pub use order::{paths, plan};
+pub use order::{paths, plan, rollback};
 pub(crate) mod switch;
 
 /// All steps, in order.

@@ -42,6 +42,20 @@ pub fn plan(wanted: &Wanted, facts: &Facts, release: Option<&Release>) -> Result
     Ok(plan)
 }
 
+/// Back to a release that the host has: the one that is named, else the one that served before.
+///
+/// # Errors
+/// There is none, or it serves already.
+pub fn rollback(
+    wanted: &Wanted,
+    facts: &Facts,
+    named: Option<&str>,
+    plan: &mut Plan,
+) -> Result<(), Refusal> {
+    let port = switch::port(wanted, facts, None);
+    switch::rollback(wanted, facts, named, port, plan)
+}
+
 fn refuse(id: &str, cause: String, fix: &str) -> Refusal {
     Refusal {
         id: id.to_owned(),

@@ -79,7 +79,7 @@ pub(crate) fn steps(
 ///
 /// # Errors
 /// There is none, it is another application's, or it serves already.
-pub fn rollback(
+pub(crate) fn rollback(
     wanted: &Wanted,
     facts: &Facts,
     named: Option<&str>,

@@ -116,6 +116,14 @@ impl<'a> Reader<'a> {
     /// Every mistake.
     pub fn deployment(&mut self, target: &Target) -> Result<Deployment, Failure> {
         let serves = self.serves();
+        self.deployment_of(target, serves)
+    }
+
+    fn deployment_of(
+        &mut self,
+        target: &Target,
+        serves: Option<Serves>,
+    ) -> Result<Deployment, Failure> {
         let (certificate, file) = (self.certificate(), self.file.as_ref());
         let deploy = file.map(|file| &file.deploy);
         let app = file.map(|file| &file.app);
@@ -155,6 +163,32 @@ impl<'a> Reader<'a> {
         let deployment = self.complete(deployment);
         self.check_configuration();
         self.checked(deployment)
+    }
+
+    /// What is known of a deployment without what it is made from: enough to go back to a release.
+    ///
+    /// # Errors
+    /// Every mistake of the file.
+    pub fn deployed(&mut self, target: &Target) -> Result<Wanted, Failure> {
+        let deployment = self.unserved(target)?;
+        Ok(deployment.wanted)
+    }
+
+    /// A deployment whose site is not looked for.
+    ///
+    /// # Errors
+    /// Every mistake of the file.
+    pub fn unserved(&mut self, target: &Target) -> Result<Deployment, Failure> {
+        self.problems.clear();
+        let app = self.file.as_ref().map(|file| &file.app);
+        let serves = match app.is_some_and(|app| app.command.is_some()) {
+            true => self.serves(),
+            false => Some(Serves::Site {
+                root: self.beside.clone(),
+                configuration: String::new(),
+            }),
+        };
+        self.deployment_of(target, serves)
     }
 
     fn checked<T>(&mut self, value: T) -> Result<T, Failure> {

@@ -1,0 +1,271 @@
+//! `aureon deploy`: facts, plan, question, lock, steps, receipt.
+//!
+//! An earlier run that was cut off is taken back first. The build step runs here, before the plan,
+//! which is of what it writes. Under the lock the host is asked once more: if the plan would be
+//! another by now, nothing is done. A step that fails has been taken back by the host itself; those
+//! before it stay, so that the next deploy goes on from there.
+
+use std::io;
+use std::process::Command as Process;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::plan::{planned, read_release, show};
+use super::{Context, ask_facts, questions};
+use crate::arguments::table::Flag;
+use crate::facts::Facts;
+use crate::failure::Failure;
+use crate::host::{Host, Ssh};
+use crate::journal::{Journal, Run};
+use crate::plan::{Act, Plan, Step};
+use crate::release::Release;
+use crate::release::receipt::{Receipt, Said};
+use crate::release::upload::{Stream, lacking, stream_bytes};
+use crate::wanted::{Certificate, Deployment, Reader};
+
+/// Deploys to each host.
+pub(super) fn run(context: &Context) -> Result<(), Failure> {
+    let mut reader = Reader::new(&context.arguments)?;
+    let target = reader.target()?;
+    let deployment = reader.deployment(&target)?;
+    let mut built = false;
+    context.each_host(&target, |host| {
+        deploy_one(context, host, &deployment, &mut built)
+    })
+}
+
+fn deploy_one(
+    context: &Context,
+    host: &mut Ssh,
+    deployment: &Deployment,
+    built: &mut bool,
+) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let (say, wanted) = (&context.say, &deployment.wanted);
+    let journal = context.journal();
+    let facts = facts_of_sound_host(context, host, deployment, &journal)?;
+    if !std::mem::replace(built, true) {
+        build(context, deployment)?;
+    }
+    let release = read_release(say, deployment, &facts)?;
+    let plan = planned(host.name(), deployment, &facts, &release)?;
+    if plan.steps.is_empty() || context.arguments.has(Flag::DryRun) || !say.quiet || say.json {
+        show(say, &plan);
+    }
+    if plan.steps.is_empty() || context.arguments.has(Flag::DryRun) {
+        return Ok(());
+    }
+    context.confirm(&format!("Do this on {}?", host.name()))?;
+    let mut work = Work::new(context, &journal, Some(&release));
+    context.locked(host, &journal, |host| {
+        let questions = questions(&wanted.app, Some(wanted));
+        let (mut now, _) = ask_facts(host, &questions, &wanted.domains)?;
+        // A release is named after the time of its plan.
+        now.time_s = facts.time_s;
+        let again = planned(host.name(), deployment, &now, &release)?;
+        if shell_of(&again) != shell_of(&plan) {
+            let what = "the host has changed since the plan was made";
+            return Err(Failure::new(what, "look at the new plan: run it again"));
+        }
+        work.run(host, &plan, "deploy")
+    })?;
+    let receipt = Receipt::new(
+        &wanted.app,
+        host.name(),
+        &work.said,
+        work.sent,
+        begun.elapsed().as_secs(),
+    );
+    end(context, host, deployment, &receipt);
+    Ok(())
+}
+
+/// The host as it is, once what was left unfinished there has been taken back.
+fn facts_of_sound_host(
+    context: &Context,
+    host: &mut Ssh,
+    deployment: &Deployment,
+    journal: &Journal,
+) -> Result<Facts, Failure> {
+    let wanted = &deployment.wanted;
+    let questions = questions(&wanted.app, Some(wanted));
+    context
+        .say
+        .note(&format!("asking {} what it is like", host.name()));
+    let (facts, _) = ask_facts(host, &questions, &wanted.domains)?;
+    let Some(unfinished) = &facts.unfinished else {
+        return Ok(facts);
+    };
+    if context.arguments.has(Flag::DryRun) {
+        let text = format!("the run {unfinished} was cut off; a deploy would first take it back");
+        context.say.warn(&text);
+        return Ok(facts);
+    }
+    context.say.note(&format!(
+        "the run {unfinished} was cut off: its open step is taken back"
+    ));
+    context.locked(host, journal, |_| Ok(()))?;
+    Ok(ask_facts(host, &questions, &wanted.domains)?.0)
+}
+
+/// The build step, in the user's own shell and environment.
+fn build(context: &Context, deployment: &Deployment) -> Result<(), Failure> {
+    let Some(command) = &deployment.wanted.build else {
+        return Ok(());
+    };
+    context.say.note(&format!("building: {command}"));
+    let (shell, flag) = match std::env::consts::OS {
+        "windows" => ("cmd", "/C"),
+        _ => ("sh", "-c"),
+    };
+    let mut process = Process::new(shell);
+    process
+        .args([flag, command])
+        .current_dir(&deployment.wanted.directory);
+    if context.say.json {
+        // Standard output is for objects.
+        process.stdout(io::stderr());
+    }
+    match process.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => {
+            let what = format!("the build step ended with {status}");
+            Err(Failure::new(what, "nothing has been changed on any host"))
+        }
+        Err(error) => Err(Failure::new(
+            format!("the build step can not be run: {error}"),
+            "",
+        )),
+    }
+}
+
+/// What makes two plans the same.
+fn shell_of(plan: &Plan) -> Vec<(&str, &str)> {
+    plan.steps
+        .iter()
+        .map(|step| (step.id.as_str(), step.apply.as_str()))
+        .collect()
+}
+
+/// The steps of one run.
+pub(super) struct Work<'a> {
+    context: &'a Context,
+    journal: &'a Journal,
+    /// What travels, if anything does.
+    release: Option<&'a Release>,
+    said: Said,
+    sent: u64,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(
+        context: &'a Context,
+        journal: &'a Journal,
+        release: Option<&'a Release>,
+    ) -> Self {
+        Self {
+            context,
+            journal,
+            release,
+            said: Said::default(),
+            sent: 0,
+        }
+    }
+
+    /// Does all of it; `what` is the run's name for people.
+    pub(super) fn run(
+        &mut self,
+        host: &mut dyn Host,
+        plan: &Plan,
+        what: &str,
+    ) -> Result<(), Failure> {
+        let what = format!("{what} {} on {}", plan.app, plan.host);
+        let run = self.journal.begin(host, &plan.app, &what)?;
+        self.context
+            .say
+            .event(&json!({"event": "run", "run": run.0}));
+        for (at, step) in plan.steps.iter().enumerate() {
+            let worked = self.step(host, &run, step, (at + 1, plan.steps.len()));
+            if let Err(failure) = worked {
+                return Err(self.give_up(host, &run, step, failure));
+            }
+        }
+        Ok(self.journal.finish(host, &run, "done")?)
+    }
+
+    fn step(
+        &mut self,
+        host: &mut dyn Host,
+        run: &Run,
+        step: &Step,
+        at: (usize, usize),
+    ) -> Result<(), Failure> {
+        let say = &self.context.say;
+        say.begin(at, &step.id, &step.title);
+        let begun = Instant::now();
+        let said = &mut self.said;
+        let mut told = |line: &str| {
+            if !said.hear(line) {
+                say.host(line);
+            }
+        };
+        let ended = match (step.act, self.release) {
+            (Act::Upload, Some(release)) => {
+                let objects = lacking(host, release)?;
+                self.sent += stream_bytes(&objects);
+                let mut stream = Stream::new(objects, |_| {});
+                self.journal.step(host, run, step, &mut stream, &mut told)
+            }
+            _ => self
+                .journal
+                .step(host, run, step, &mut io::empty(), &mut told),
+        };
+        say.end(at, &step.id, &step.title, ended.is_ok(), begun.elapsed());
+        Ok(ended?)
+    }
+
+    /// Ends a run in which a step failed, as far as the host can be reached.
+    fn give_up(&self, host: &mut dyn Host, run: &Run, step: &Step, failure: Failure) -> Failure {
+        let result = format!("failed at {}", step.id);
+        if let Err(error) = self.journal.finish(host, run, &result) {
+            let what = format!("the run is left unfinished on the host: {error}");
+            self.context.say.warn(&what);
+        }
+        let what = match failure {
+            Failure::Failed { what, .. } => what,
+            other => other.to_string(),
+        };
+        let fix = "mend it and deploy again, which goes on from here; or go back: \
+                   aureon undo --last";
+        Failure::new(format!("{}: {what}", step.title), fix)
+    }
+}
+
+/// The receipt: shown, and kept on the host beside the release.
+fn end(context: &Context, host: &mut Ssh, deployment: &Deployment, receipt: &Receipt) {
+    let say = &context.say;
+    if !receipt.release.is_empty() {
+        let kept = host.run(&receipt.keep(), &mut io::empty(), &mut |_| {});
+        if !kept.is_ok_and(|answer| answer.code == 0) {
+            say.warn("the receipt could not be kept on the host");
+        }
+    }
+    if say.json {
+        return say.event(&json!({"event": "receipt", "receipt": receipt}));
+    }
+    if say.quiet {
+        return;
+    }
+    let wanted = &deployment.wanted;
+    let scheme = match wanted.certificate {
+        Certificate::None => "http",
+        _ => "https",
+    };
+    let mut text = String::from("\n");
+    for domain in &wanted.domains {
+        text.push_str(&format!("{scheme}://{domain}/\n"));
+    }
+    text.push_str(&receipt.write_text());
+    say.print(&text);
+}

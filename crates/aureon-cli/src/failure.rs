@@ -1,7 +1,7 @@
 //! Why a command did not do what was asked: what is wrong, and what to type.
 //!
-//! The exit codes are here and nowhere else. After [`Failure::Usage`], [`Failure::Configuration`] and
-//! [`Failure::Refused`] nothing has been changed anywhere.
+//! The exit codes are here and nowhere else. After [`Failure::Usage`], [`Failure::Configuration`]
+//! and [`Failure::Refused`] nothing has been changed anywhere.
 
 use std::fmt;
 
@@ -72,7 +72,7 @@ impl Failure {
     /// As objects, for machines.
     #[must_use]
     pub fn events(&self) -> Vec<serde_json::Value> {
-        let event = |id: &str, what: &str, fix: &str| json!({"event": "error", "code": self.code(), "id": id, "what": what, "fix": fix});
+        let event = |id: &str, what: &str, fix: &str| event(self.code(), id, what, fix);
         match self {
             Self::Usage(problems) | Self::Configuration(problems) => {
                 let shown = |problem: &Problem| {
@@ -90,6 +90,10 @@ impl Failure {
             Self::Code(_) => vec![event("", "the command failed", "")],
         }
     }
+}
+
+fn event(code: u8, id: &str, what: &str, fix: &str) -> serde_json::Value {
+    json!({"event": "error", "code": code, "id": id, "what": what, "fix": fix})
 }
 
 impl fmt::Display for Failure {

@@ -38,8 +38,8 @@ fn write_all() -> String {
     out.push_str(concat!(
         "\n`aureon help COMMAND` lists the flags of one. aureon.toml: docs/DEPLOYMENT.md.\n",
         "Environment: NO_COLOR, AUREON_SSH (another client than ssh).\n",
-        "Exit codes: 0 done, 1 failed, 2 wrong command line, 69 refused because it would not work,\n",
-        "78 wrong aureon.toml; nothing has been changed after 2, 69 and 78.\n",
+        "Exit codes: 0 done, 1 failed, 2 wrong command line, 69 refused because it would not\n",
+        "work, 78 wrong aureon.toml; nothing has been changed after 2, 69 and 78.\n",
     ));
     out
 }

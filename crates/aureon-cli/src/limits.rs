@@ -62,8 +62,8 @@ pub const VALUE_BYTES_MAX: u64 = 64 << 10;
 /// server with everything in it.
 pub const PROGRAM_BYTES_MAX: u64 = 64 << 20;
 
-/// Entries of a table in a program's file that are read. 4096: more than any has, and a made-up file
-/// ends here.
+/// Entries of a table in a program's file that are read. 4096: more than any has, and a made-up
+/// file ends here.
 pub const ELF_ENTRIES_MAX: usize = 4096;
 
 /// How far the host's clock may be from ours without a word. 60 s: what a certificate's authority

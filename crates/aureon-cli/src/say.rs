@@ -1,8 +1,8 @@
 //! What is told to the user: progress on standard error, results on standard output.
 //!
 //! For machines (`--json`) both are objects on standard output, one a line, each with an `event`.
-//! Colour is for a terminal, and not when NO_COLOR (no-color.org) is set. A reader that has enough is
-//! no failure: whoever watches may go.
+//! Colour is for a terminal, and not when NO_COLOR (no-color.org) is set. A reader that has enough
+//! is no failure: whoever watches may go.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
@@ -147,7 +147,7 @@ impl Say {
             for event in failure.events() {
                 self.event(&event);
             }
-        } else {
+        } else if !matches!(failure, Failure::Code(_)) {
             self.tell(&format!("{failure}\n"));
         }
     }

@@ -203,7 +203,8 @@ fn the_shared_connection_is_private_and_goes_away() {
     let place = Place::new("shared", "exit 1");
     let log = place.0.join("log");
     let body = format!(
-        "for a; do case $a in ControlPath=/*) d=${{a#*=}}; stat -c %a \"${{d%/*}}\" ;; esac; echo \"$1 $a\"; done >>'{}'\n{LOCAL}",
+        "for a; do\ncase $a in ControlPath=/*) d=${{a#*=}}; stat -c %a \"${{d%/*}}\" ;; esac\n\
+         echo \"$1 $a\"; done >>'{}'\n{LOCAL}",
         log.display()
     );
     place.program("ssh", &body);

@@ -105,7 +105,8 @@ impl Reader {
 
     /// Reads one argument; false at the end.
     fn read(&mut self) -> bool {
-        // Behind `--`, and for `run` behind its first word, everything is the command's that is run.
+        // Behind `--`, and for `run` behind its first word, everything is the command's that is
+        // run.
         if self.command == Some(Command::Run) && self.at_command() {
             let rest = self.parser.raw_args().map(Iterator::collect::<Vec<_>>);
             for word in rest.unwrap_or_default() {

@@ -55,11 +55,12 @@ pub const COMMANDS: &[CommandRow] = &[
         words: "[USER@HOST] [DIR]",
         help: "Take a server to the site of this directory, on HTTPS",
         more: &[
-            "Asks the host what it is like, shows what would change, asks once, and does it. Every",
-            "byte that is replaced is kept on the host: `aureon undo` takes all of it back. A second",
-            "run changes what has changed; the release that is served goes on until the new one is",
-            "healthy. Without USER@HOST the hosts of [deploy] in aureon.toml, one after the other.",
-            "DIR is what is served when aureon.toml says nothing.",
+            "Asks the host what it is like, shows what would change, asks once, and does it.",
+            "Every byte that is replaced is kept on the host: `aureon undo` takes all of it",
+            "back. A second run changes what has changed; the release that is served goes on",
+            "until the new one is healthy. Without USER@HOST the hosts of [deploy] in",
+            "aureon.toml, one after the other. DIR is what is served when aureon.toml says",
+            "nothing.",
         ],
     },
     CommandRow {
@@ -85,8 +86,8 @@ pub const COMMANDS: &[CommandRow] = &[
         words: "[USER@HOST]",
         help: "Take back what was done to the host, byte for byte",
         more: &[
-            "All runs, the last one first; --last takes back only that. What somebody else has changed",
-            "since is left as it is, and said.",
+            "All runs, the last one first; --last takes back only that. What somebody else",
+            "has changed since is left as it is, and said.",
         ],
     },
     CommandRow {
@@ -119,9 +120,9 @@ pub const COMMANDS: &[CommandRow] = &[
         words: "[USER@HOST] list | set NAME... | unset NAME...",
         help: "Secrets on the host: list their names, set them, remove them",
         more: &[
-            "Values are never arguments: they are asked for, or read from standard input as lines of",
-            "NAME=VALUE, or, for a single NAME, as the value itself. On the host they are root's own;",
-            "the service is started again to read them.",
+            "Values are never arguments: they are asked for, or read from standard input as",
+            "lines of NAME=VALUE, or, for a single NAME, as the value itself. On the host",
+            "they are root's own; the service is started again to read them.",
         ],
     },
     CommandRow {

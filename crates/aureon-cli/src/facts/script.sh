@@ -26,7 +26,7 @@ system_facts() {
   else
     fact systemd 0
   fi
-  fact memory_bytes "$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo | awk '{ printf "%d", $1 * 1024 }')"
+  fact memory_bytes "$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo | awk '{ printf "%.0f", $1 * 1024 }')"
   # The smaller of the two file systems, which usually are one.
   fact disk_free_bytes "$(df -Pk /opt /var 2>/dev/null |
     awk 'NR > 1 && (!found || $4 < least) { least = $4; found = 1 } END { printf "%.0f", least * 1024 }')"

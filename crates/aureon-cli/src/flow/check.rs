@@ -1,7 +1,7 @@
 //! `aureon check`: what stands between here and a deployment, in the order in which it would.
 //!
-//! Nothing is changed anywhere. Each line is a thing that was looked at; the first that fails is the
-//! last, because what comes after it can not be known.
+//! Nothing is changed anywhere. Each line is a thing that was looked at; the first that fails is
+//! the last, because what comes after it can not be known.
 
 use std::fs;
 

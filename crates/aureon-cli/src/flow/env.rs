@@ -1,8 +1,8 @@
 //! `aureon env`: the secrets of an application on the host.
 //!
-//! Values come from standard input or a question, never from arguments, and travel as the input of a
-//! step: they are in no list of processes, no log and no plan. The file is root's, 0600; the journal
-//! keeps the one before, as closed, until an undo. Names alone come back.
+//! Values come from standard input or a question, never from arguments, and travel as the input of
+//! a step: they are in no list of processes, no log and no plan. The file is root's, 0600; the
+//! journal keeps the one before, as closed, until an undo. Names alone come back.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read};
@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{Context, ask_facts, questions};
 use crate::arguments::table::Flag;
+use crate::facts::quote;
 use crate::failure::Failure;
 use crate::host::{Host, Ssh};
 use crate::limits;
@@ -204,11 +205,17 @@ fn apply(context: &Context, host: &mut Ssh, app: &str, change: &Change) -> Resul
 fn step(app: &str, change: &Change) -> Step {
     let places = Places::new(app);
     let (file, directory) = (places.secrets(), places.configuration());
-    let units = format!("'aureon-{app}.service' 'aureon-{app}@*.service'");
+    // Of those that run: a service that was never deployed has nothing to read.
+    let restart = format!(
+        "for unit in $(systemctl list-units --plain --no-legend --state=active \
+         aureon-{app}.service 'aureon-{app}@*.service' | cut -d ' ' -f 1); do \
+         systemctl restart \"$unit\"; done"
+    );
+    let undo = quote(&restart);
     let names = change.names.join("|");
     let apply = format!(
         "lines=$(cat)\n\
-         undo_by \"systemctl try-restart {units}\"\n\
+         undo_by {undo}\n\
          [ -d \"$AUREON_ROOT\"/etc/aureon ] || make_dir /etc/aureon 0755 0:0\n\
          [ -d \"$AUREON_ROOT\"{directory} ] || make_dir {directory} 0700 0:0\n\
          {{\n\
@@ -217,7 +224,7 @@ fn step(app: &str, change: &Change) -> Step {
          \x20 fi\n\
          \x20 [ -z \"$lines\" ] || printf '%s\\n' \"$lines\"\n\
          }} | put {file} 0600 0:0\n\
-         systemctl try-restart {units}\n"
+         {restart}\n"
     );
     Step {
         id: "env/secrets".to_owned(),

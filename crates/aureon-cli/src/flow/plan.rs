@@ -109,7 +109,8 @@ fn check_program(directory: &Path, command: &[String], facts: &Facts) -> Result<
     Ok(())
 }
 
-/// The program that serves a site on the host: the one named, else the first that is found and fits.
+/// The program that serves a site on the host: the one named, else the first that is found and
+/// fits.
 fn aureond(deployment: &Deployment, facts: &Facts) -> Result<PathBuf, Failure> {
     let check = |path: &Path| -> Result<(), Failure> {
         let kind = fitness::read(path).map_err(|error| {

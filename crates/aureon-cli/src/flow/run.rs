@@ -1,7 +1,7 @@
 //! `aureon run`: a command on the host, as the service: its user, directory and environment.
 //!
-//! By a transient unit, so that it has the service's sandbox of a user and nothing of root's. Standard
-//! input is passed on when it is no terminal; the command's exit code is ours.
+//! By a transient unit, so that it has the service's sandbox of a user and nothing of root's.
+//! Standard input is passed on when it is no terminal; the command's exit code is ours.
 
 use std::io::{self, IsTerminal, Read, Write};
 

@@ -160,7 +160,8 @@ fn ask_service(
     // A program that opens its port itself is an instance of a template.
     let instance = port.map_or_else(String::new, |port| format!("aureon-{app}@{port}.service"));
     let script = format!(
-        "unit={}\n[ -z {instance} ] || ! systemctl is-active --quiet {instance} || unit={instance}\n\
+        "unit={}\n\
+         [ -z {instance} ] || ! systemctl is-active --quiet {instance} || unit={instance}\n\
          systemctl show --property={} \"$unit\"\n",
         quote(&places.service()),
         names.join(","),

@@ -263,8 +263,8 @@ fn send(
     }
 }
 
-/// Standard output, a line each. The host can not be made to wait by a terminal that is slow: what is
-/// not shown yet waits here.
+/// Standard output, a line each. The host can not be made to wait by a terminal that is slow: what
+/// is not shown yet waits here.
 fn read_lines(from: Option<ChildStdout>) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     let Some(from) = from else {

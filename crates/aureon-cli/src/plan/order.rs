@@ -1,7 +1,7 @@
 //! The whole plan: every part, in the order in which the host has to see them.
 //!
-//! What refuses comes before what changes: the host's system, the names and the certificate are looked
-//! at when the plan is made, and a plan exists only if nothing speaks against all of it.
+//! What refuses comes before what changes: the host's system, the names and the certificate are
+//! looked at when the plan is made, and a plan exists only if nothing speaks against all of it.
 
 use super::{Plan, Refusal, firewall, release, switch};
 use crate::facts::Facts;

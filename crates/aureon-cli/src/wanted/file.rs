@@ -1,8 +1,8 @@
 //! The tables `[app]` and `[deploy]` of `aureon.toml`.
 //!
-//! An unknown key and a wrong value are told with file, line and column, and the key that was meant.
-//! The keys above the first table are aureond's, whose own reader checks them before any host is
-//! touched.
+//! An unknown key and a wrong value are told with file, line and column, and the key that was
+//! meant. The keys above the first table are aureond's, whose own reader checks them before any
+//! host is touched.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -6,8 +6,11 @@
 //! A step whose `current` and `desired` are the same is not in the plan, so that a second plan is
 //! empty.
 
+pub mod configuration;
+mod directories;
 mod firewall;
 mod order;
+mod packages;
 pub(crate) mod release;
 #[cfg(test)]
 mod samples;
@@ -16,6 +19,7 @@ pub mod shell;
 
 pub use order::{paths, plan, rollback};
 pub(crate) mod switch;
+mod units;
 
 /// All steps, in order.
 #[derive(Debug, Clone, Default)]

@@ -3,7 +3,9 @@
 //! What refuses comes before what changes: the host's system, the names and the certificate are
 //! looked at when the plan is made, and a plan exists only if nothing speaks against all of it.
 
-use super::{Plan, Refusal, firewall, release, switch};
+use super::{
+    Plan, Refusal, configuration, directories, firewall, packages, release, switch, units,
+};
 use crate::facts::Facts;
 use crate::release::Release;
 use crate::wanted::Wanted;
@@ -15,6 +17,10 @@ const SYSTEMD_MIN: u32 = 252;
 #[must_use]
 pub fn paths(wanted: &Wanted) -> Vec<String> {
     let mut paths = Vec::new();
+    paths.extend(packages::paths(wanted));
+    paths.extend(directories::paths(wanted));
+    paths.extend(configuration::paths(wanted));
+    paths.extend(units::paths(wanted));
     paths.extend(firewall::paths(wanted));
     paths.sort();
     paths.dedup();
@@ -34,10 +40,17 @@ pub fn plan(wanted: &Wanted, facts: &Facts, release: Option<&Release>) -> Result
         app: wanted.app.clone(),
         ..Plan::default()
     };
+    packages::steps(wanted, facts, &mut plan)?;
+    directories::steps(wanted, facts, &mut plan)?;
     if let Some(release) = release {
         release::steps(wanted, facts, release, &mut plan)?;
+    }
+    configuration::steps(wanted, facts, &mut plan)?;
+    units::steps(wanted, facts, port, &mut plan)?;
+    if let Some(release) = release {
         switch::steps(wanted, facts, release, port, &mut plan)?;
     }
+    units::boot_steps(wanted, facts, &mut plan);
     firewall::steps(wanted, facts, &mut plan)?;
     Ok(plan)
 }

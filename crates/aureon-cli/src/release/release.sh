@@ -217,6 +217,7 @@ release_try_units() {
     -e 's,^Restart=.*,Restart=no,' \
     -e '/^\[Install\]/,$d' \
     -e "s,%i,$3,g" \
+    -e "s,--listen 127\.0\.0\.1:[0-9]*,--listen 127.0.0.1:$3," \
     -e "s,^Description=.*,& (a new release is tried)," \
     "$release_unit" >"$release_units/aureon-$1-try.service"
   if ! grep -q '^User=' "$release_unit"; then

@@ -108,7 +108,7 @@ pub const COMMANDS: &[CommandRow] = &[
         name: "run",
         command: Run,
         words: "[USER@HOST] -- COMMAND [WORD]...",
-        help: "Run a command on the host as the service: its user, files, environment",
+        help: "Run a command on the host, by the service's user and environment",
         more: &[
             "In the directory of the release that is served. Standard input is passed on.",
             "With the host from aureon.toml, or by --host, the `--` may be left out.",

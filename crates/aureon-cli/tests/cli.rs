@@ -1,7 +1,7 @@
 //! The spawned program: exit codes, help, and plans for a recorded host.
 //!
-//! What it prints in whole is compared with files in `tests/golden`; AUREON_GOLDEN=write writes them
-//! anew, so that a change is seen in review.
+//! What it prints in whole is compared with files in `tests/golden`; AUREON_GOLDEN=write writes
+//! them anew, so that a change is seen in review.
 
 #![allow(clippy::unwrap_used)]
 

@@ -48,6 +48,8 @@ fn wanted(directory: &Path) -> Wanted {
             root: directory.join("public"),
             configuration: "message = \"x\"\n".to_owned(),
         },
+        build: None,
+        secrets: Vec::new(),
         certificate: Certificate::None,
         cloudflare: false,
         firewall: true,
@@ -322,7 +324,6 @@ fn a_program_must_be_among_its_files() {
         let mut wanted = wanted(&place.0);
         wanted.serves = Serves::Program {
             command: vec![command.to_owned(), "--fast".to_owned()],
-            build: None,
             files: vec![PathBuf::from("bin")],
             socket: Socket::Inherited,
         };

@@ -63,6 +63,9 @@ fi
 exec /usr/bin/"$name" "$@"
 "#;
 
+/// As a script is run that came by ssh: by the shell that has read it.
+const EVAL: &str = r#"s=$(/usr/bin/cat "$0") && { (eval "$s"); exit $?; }"#;
+
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 impl Scratch {
@@ -131,7 +134,7 @@ impl Scratch {
         let mut command = Command::new("setsid");
         let path = std::env::var("PATH").unwrap();
         command
-            .arg("sh")
+            .args(["sh", "-c", EVAL])
             .arg(&file)
             .env("PATH", format!("{}:{path}", self.programs.display()))
             .stdin(Stdio::null())
@@ -247,10 +250,16 @@ fn walk(root: &Path, at: &Path, tree: &mut BTreeMap<String, Entry>) {
 }
 
 impl Tree {
-    /// Without times, and without what the journal keeps for itself.
-    pub(crate) fn timeless(&self) -> Self {
+    /// Without what the journal keeps for itself.
+    pub(crate) fn hosts_own(&self) -> Self {
         let mut tree = self.0.clone();
         tree.retain(|path, _| !path.starts_with("/var/lib/aureon-operator"));
+        Self(tree)
+    }
+
+    /// Without that, and without times.
+    pub(crate) fn timeless(&self) -> Self {
+        let mut tree = self.hosts_own().0;
         tree.values_mut().for_each(|entry| entry.time = (0, 0));
         Self(tree)
     }

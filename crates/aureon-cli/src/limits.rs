@@ -69,3 +69,7 @@ pub const ELF_ENTRIES_MAX: usize = 4096;
 /// How far the host's clock may be from ours without a word. 60 s: what a certificate's authority
 /// allows is about as much.
 pub const CLOCK_OFF: Duration = Duration::from_secs(60);
+
+/// Lines of a step's difference that are shown without `-v`. 24: a plan of ten steps is read, not
+/// scrolled past.
+pub const DIFFERENCE_LINES: usize = 24;

@@ -236,3 +236,46 @@ fn completions_are_for_the_three_shells() {
         assert!(out(&place.run(&format!("completions {shell}"))).contains("rollback"));
     }
 }
+
+/// What a deployed host says, as if the release that is planned were the one that serves there.
+fn deployed_facts(id: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts/debian-12-deployed.facts");
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(|line| match line.split_once('\t') {
+        Some((name @ ("release" | "current"), _)) => format!("{name}\t{id}\n"),
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_second_plan_is_empty() {
+    let place = Place::new("second");
+    let first = out(&place.plan("public --domain example.com --json"));
+    let plan: serde_json::Value = serde_json::from_str(first.lines().last().unwrap()).unwrap();
+    let steps = plan["steps"].as_array().unwrap();
+    let switch = steps
+        .iter()
+        .find(|step| step["id"] == "release/switch")
+        .unwrap();
+    let id = switch["desired"].as_str().unwrap().trim();
+    place.write("deployed.facts", &deployed_facts(id));
+    let line = "plan root@203.0.113.7 public --domain example.com --aureond aureond";
+    let again = place.run(&format!("{line} --facts deployed.facts"));
+    assert!(again.status.success(), "{}", err(&again));
+    assert!(
+        out(&again).ends_with("nothing to do: the host is as it is wanted\n"),
+        "{}",
+        out(&again)
+    );
+    // And one file more is a release more, and nothing else.
+    place.write("public/new.html", "new");
+    let more = out(&place.run(&format!("{line} --facts deployed.facts --json")));
+    let plan: serde_json::Value = serde_json::from_str(more.lines().last().unwrap()).unwrap();
+    let steps = plan["steps"].as_array().unwrap().iter();
+    let ids: Vec<&str> = steps.map(|step| step["id"].as_str().unwrap()).collect();
+    assert!(
+        ids.iter().all(|id| id.starts_with("release/")) && ids.len() == 4,
+        "{ids:?}"
+    );
+}

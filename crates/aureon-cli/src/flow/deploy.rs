@@ -50,10 +50,12 @@ fn deploy_one(
     }
     let release = read_release(say, deployment, &facts)?;
     let plan = planned(host.name(), deployment, &facts, &release)?;
-    if plan.steps.is_empty() || context.arguments.has(Flag::DryRun) || !say.quiet || say.json {
+    let ends = plan.steps.is_empty() || context.arguments.has(Flag::DryRun);
+    // Whoever is asked has to see what about.
+    if !say.quiet || !context.arguments.has(Flag::Yes) {
         show(say, &plan);
     }
-    if plan.steps.is_empty() || context.arguments.has(Flag::DryRun) {
+    if ends {
         return Ok(());
     }
     context.confirm(&format!("Do this on {}?", host.name()))?;

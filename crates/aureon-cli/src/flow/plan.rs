@@ -11,6 +11,7 @@ use crate::arguments::table::Flag;
 use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::fitness;
+use crate::limits;
 use crate::plan::{Act, Plan, Undo, plan as make_plan, script};
 use crate::release::Release;
 use crate::say::{Say, Tone};
@@ -182,10 +183,10 @@ fn as_text(say: &Say, plan: &Plan) -> String {
 /// What goes and what comes, line by line, with some lines around.
 fn difference(say: &Say, current: &str, desired: &str) -> String {
     let diff = similar::TextDiff::from_lines(current, desired);
-    let mut out = String::new();
+    let mut out = Vec::new();
     for (at, group) in diff.grouped_ops(2).iter().enumerate() {
         if at > 0 {
-            out.push_str("      …\n");
+            out.push("      …".to_owned());
         }
         for change in group
             .iter()
@@ -197,11 +198,18 @@ fn difference(say: &Say, current: &str, desired: &str) -> String {
                 similar::ChangeTag::Insert => ("+", Tone::Good),
                 similar::ChangeTag::Equal => (" ", Tone::Weak),
             };
-            out.push_str(&say.paint(tone, &format!("    {sign} {line}")));
-            out.push('\n');
+            out.push(say.paint(tone, &format!("    {sign} {line}")));
         }
     }
-    out
+    let more = out.len().saturating_sub(limits::DIFFERENCE_LINES);
+    if more > 1 && !say.verbose {
+        out.truncate(limits::DIFFERENCE_LINES);
+        out.push(say.paint(
+            Tone::Weak,
+            &format!("      … {more} more lines: -v shows them"),
+        ));
+    }
+    out.iter().map(|line| [line, "\n"].concat()).collect()
 }
 
 fn as_json(plan: &Plan) -> Value {

@@ -49,8 +49,10 @@ fn undo_one(context: &Context, host: &mut Ssh) -> Result<(), Failure> {
             if line.starts_with("left: ") {
                 left += 1;
                 say.warn(line);
-            } else {
+            } else if line.starts_with("undone: ") {
                 say.note(line);
+            } else {
+                say.host(line);
             }
         };
         Ok(journal.undo(host, back, &mut told)?)

@@ -251,7 +251,7 @@ fn deployed_facts(id: &str) -> String {
 #[test]
 fn a_second_plan_is_empty() {
     let place = Place::new("second");
-    let first = out(&place.plan("public --domain example.com --json"));
+    let first = out(&place.plan("public --http-only --domain example.com --json"));
     let plan: serde_json::Value = serde_json::from_str(first.lines().last().unwrap()).unwrap();
     let steps = plan["steps"].as_array().unwrap();
     let switch = steps
@@ -260,7 +260,7 @@ fn a_second_plan_is_empty() {
         .unwrap();
     let id = switch["desired"].as_str().unwrap().trim();
     place.write("deployed.facts", &deployed_facts(id));
-    let line = "plan root@203.0.113.7 public --domain example.com --aureond aureond";
+    let line = "plan root@203.0.113.7 public --http-only --domain example.com --aureond aureond";
     let again = place.run(&format!("{line} --facts deployed.facts"));
     assert!(again.status.success(), "{}", err(&again));
     assert!(

@@ -156,8 +156,8 @@ pub fn describe_undo(runs: &[PastRun]) -> String {
     }
     out.push_str(
         "Files that somebody has changed since stay as they are, and are named.\n\
-         When nothing is left to undo, what the journal kept goes too; /var/log/aureon-operator.log \
-         stays.\n",
+         When nothing is left to undo, what the journal kept goes too; the log of who did what, \
+         /var/log/aureon-operator.log, stays.\n",
     );
     out
 }

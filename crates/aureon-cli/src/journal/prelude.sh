@@ -450,17 +450,17 @@ purge_packages() (
 )
 
 # take_back FIRST: every change of this run from number FIRST on, the youngest first. After a crash
-# in its middle it goes on where it was.
+# in its middle it goes on where it was. A way back that is running is number $undo.
 take_back() (
   set +e
-  for way in $(ways_back); do
-    [ "$way" -ge "$1" ] || continue
+  for undo in $(ways_back); do
+    [ "$undo" -ge "$1" ] || continue
     # shellcheck source=/dev/null
-    (set -e && . "$AUREON_RUN/undo/$way")
+    (set -e && . "$AUREON_RUN/undo/$undo")
     code=$?
-    [ "$code" -eq 0 ] || fail "change $way can not be taken back"
-    rm -f "$AUREON_RUN/undo/$way" && sync "$AUREON_RUN/undo" || fail "the journal can not be written"
-    if [ ! -e "$AUREON_RUN/left/$way" ]; then rm -rf "$AUREON_RUN/kept/$way"; fi
+    [ "$code" -eq 0 ] || fail "change $undo can not be taken back"
+    rm -f "$AUREON_RUN/undo/$undo" && sync "$AUREON_RUN/undo" || fail "the journal can not be written"
+    if [ ! -e "$AUREON_RUN/left/$undo" ]; then rm -rf "$AUREON_RUN/kept/$undo"; fi
   done
 )
 

@@ -1,5 +1,6 @@
 //! A plan as one POSIX shell script: the very shell that a deploy runs, to be read and, if one
-//! likes, run by hand as root on the host.
+//! likes, run by hand as root on the host. It begins and ends a run as a deploy does, so that
+//! `aureon undo` takes it back.
 
 use super::shell::{comment, word};
 use super::{Act, Plan, Step, Undo};
@@ -8,7 +9,8 @@ use crate::journal::PRELUDE;
 /// The whole script.
 #[must_use]
 pub fn render(plan: &Plan) -> String {
-    let mut out = String::from("#!/bin/sh\n");
+    // Steps bring functions of their own, and `lock` has a word that nobody says here.
+    let mut out = String::from("#!/bin/sh\n# shellcheck disable=SC2119,SC2120,SC2218,SC2317\n");
     let title = format!(
         "Deploys {} to {}, as `aureon deploy` would do it. Run it as root on the host: sh FILE. \
          Each step is taken back when it fails; `aureon undo` takes all of it back.",

@@ -108,7 +108,7 @@ fn move_socket(wanted: &Wanted, facts: &Facts, units: &[render::Rendered]) -> St
     }
     let service = places.service();
     format!(
-        "# An open socket keeps its address until it is closed, and its service has to stop first.\n\
+        "# An open socket keeps its address until it is closed; its service has to stop first.\n\
          systemctl stop {service} {socket}\nsystemctl start {socket} {service}\n"
     )
 }

@@ -247,7 +247,11 @@ fn packages_that_came_anew_are_purged_and_no_others() {
 #[test]
 fn an_installation_that_fails_leaves_nothing() {
     let mut host = debian();
-    host.prepare("touch ../lists; printf '#!/bin/sh\\nexit 0\\n' >usr/sbin/policy-rc.d; chmod 755 usr/sbin/policy-rc.d");
+    host.prepare(
+        "touch ../lists
+printf '#!/bin/sh\\nexit 0\\n' >usr/sbin/policy-rc.d
+chmod 755 usr/sbin/policy-rc.d",
+    );
     let before = host.tree().timeless();
     host.program("dpkg", "#!/bin/sh\nexit 1\n");
     let one =

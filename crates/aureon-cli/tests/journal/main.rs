@@ -76,7 +76,8 @@ fn steps() -> Vec<Step> {
         ),
         step(
             "again",
-            "put /etc/file 0640 ME <<'END'\nonce more\nEND\nput /etc/link 0644 ME <<'END'\nfile\nEND\n\
+            "put /etc/file 0640 ME <<'END'\nonce more\nEND\n\
+             put /etc/link 0644 ME <<'END'\nfile\nEND\n\
              make_dir /etc/old 0700 ME\nput /etc/old/a 0644 ME <<'END'\nanother\nEND\n",
         ),
     ]

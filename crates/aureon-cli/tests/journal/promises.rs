@@ -95,7 +95,8 @@ fn a_step_that_fails_is_taken_back_and_says_why() {
     ];
     for (last, why) in failing {
         let apply = format!(
-            "put /etc/file 0600 ME <<'END'\nx\nEND\nremove /etc/old\n{last}touch \"$AUREON_ROOT/etc/went-on\"\n"
+            "put /etc/file 0600 ME <<'END'\nx\nEND\nremove /etc/old\n{last}\
+             touch \"$AUREON_ROOT/etc/went-on\"\n"
         );
         let step = step("bad", &apply);
         let failed = alice().step(&mut host, &run, &step, &mut empty(), &mut ignore);
@@ -190,7 +191,8 @@ fn a_way_back_that_fails_ends_the_undo_which_goes_on_later() {
     let mut host = host();
     let before = host.tree();
     let run = begun(&mut host);
-    let blocked = "put /etc/first 0644 ME <<'END'\nEND\nundo_by 'test -e \"$AUREON_ROOT/srv/allowed\"\nrm \"$AUREON_ROOT/srv/allowed\"'\n";
+    let blocked = "put /etc/first 0644 ME <<'END'\nEND\n\
+        undo_by 'test -e \"$AUREON_ROOT/srv/allowed\"\nrm \"$AUREON_ROOT/srv/allowed\"'\n";
     alice()
         .step(
             &mut host,

@@ -94,6 +94,8 @@ pub struct Facts {
     pub time_s: u64,
     /// See `time_s`.
     pub time_synchronised: bool,
+    /// Seconds between its clock and the one here, when it was asked; 0 for a recorded host.
+    pub clock_off_s: u64,
     /// Who we are: `root`, or a user whom sudo lets do everything.
     pub user: String,
     /// The ports on which ssh answers, all that apply to this session: `SSH_CONNECTION`, sshd -T,

@@ -87,10 +87,11 @@ fn ask_facts(
     let mut text = answer.stdout;
     let names = dns::write_lines(&dns::resolve(domains));
     text.push_str(&names);
-    let facts = parse_facts(&text).map_err(|error| {
+    let mut facts = parse_facts(&text).map_err(|error| {
         let said = answer.stderr.lines().last().unwrap_or_default();
         Failure::new(format!("{error}: {said}"), "")
     })?;
+    facts.clock_off_s = facts.time_s.abs_diff(now_s());
     Ok((facts, text))
 }
 
@@ -210,7 +211,7 @@ fn now_s() -> u64 {
 
 /// What of a host's clock a certificate and a log would suffer from.
 fn clock_warning(facts: &Facts) -> Option<String> {
-    let off = facts.time_s.abs_diff(now_s());
+    let off = facts.clock_off_s;
     (off > limits::CLOCK_OFF.as_secs()).then(|| {
         format!("the host's clock and this machine's are {off} s apart; certificates need the time")
     })

@@ -496,6 +496,9 @@ impl<'a> Reader<'a> {
     }
 
     fn files(&mut self, place: &str, chain: PathBuf, key: PathBuf) -> Certificate {
+        // They are read later, when nobody thinks of the directory that they were meant from.
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let (chain, key) = (absolute(chain), absolute(key));
         for path in [&chain, &key] {
             if let Err(error) = fs::File::open(path) {
                 let what = format!("{} can not be read: {error}", path.display());

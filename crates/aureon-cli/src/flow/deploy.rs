@@ -17,7 +17,7 @@ use crate::arguments::table::Flag;
 use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::host::{Host, Ssh};
-use crate::journal::{Journal, Run};
+use crate::journal::{Back, Journal, Run, read};
 use crate::plan::{Act, Plan, Step};
 use crate::release::Release;
 use crate::release::receipt::{Receipt, Said};
@@ -72,14 +72,15 @@ fn deploy_one(
         }
         work.run(host, &plan, "deploy")
     })?;
-    let receipt = Receipt::new(
-        &wanted.app,
-        host.name(),
-        &work.said,
-        work.sent,
-        begun.elapsed().as_secs(),
-    );
-    end(context, host, deployment, &receipt);
+    let scheme = match wanted.certificate {
+        Certificate::None => "http",
+        _ => "https",
+    };
+    let addresses = wanted.domains.iter();
+    let addresses: String = addresses
+        .map(|name| format!("{scheme}://{name}/\n"))
+        .collect();
+    work.end(host, &wanted.app, begun, &addresses);
     Ok(())
 }
 
@@ -190,7 +191,7 @@ impl<'a> Work<'a> {
         for (at, step) in plan.steps.iter().enumerate() {
             let worked = self.step(host, &run, step, (at + 1, plan.steps.len()));
             if let Err(failure) = worked {
-                return Err(self.give_up(host, &run, step, failure));
+                return Err(self.give_up(host, &run, (step, plan), failure));
             }
         }
         Ok(self.journal.finish(host, &run, "done")?)
@@ -227,47 +228,69 @@ impl<'a> Work<'a> {
         Ok(ended?)
     }
 
-    /// Ends a run in which a step failed, as far as the host can be reached.
-    fn give_up(&self, host: &mut dyn Host, run: &Run, step: &Step, failure: Failure) -> Failure {
+    /// Ends a run in which a step failed, as far as the host can be reached. When a release is not
+    /// healthy, what was prepared for it goes too: the one before served with what was there then.
+    fn give_up(
+        &self,
+        host: &mut dyn Host,
+        run: &Run,
+        (step, plan): (&Step, &Plan),
+        failure: Failure,
+    ) -> Failure {
+        let say = &self.context.say;
         let result = format!("failed at {}", step.id);
-        if let Err(error) = self.journal.finish(host, run, &result) {
-            let what = format!("the run is left unfinished on the host: {error}");
-            self.context.say.warn(&what);
+        let finished = self.journal.finish(host, run, &result);
+        if let Err(error) = &finished {
+            say.warn(&format!("the run is left unfinished on the host: {error}"));
         }
         let what = match failure {
             Failure::Failed { what, .. } => what,
             other => other.to_string(),
         };
+        let what = format!("{}: {what}", step.title);
+        let unhealthy = ["release/try", "release/switch", "release/restart"];
+        let served = ["release/switch", "release/restart"];
+        let mut steps = plan.steps.iter();
+        let served =
+            steps.any(|step| served.contains(&step.id.as_str()) && !step.current.is_empty());
+        // A run that changed nothing has left nothing, and the last one is an earlier one.
+        let is_last = |host: &mut dyn Host| {
+            let history = read(host).ok();
+            history
+                .is_some_and(|history| history.runs.last().is_some_and(|last| last.name == run.0))
+        };
+        let taken_back = finished.is_ok() && served && unhealthy.contains(&step.id.as_str());
+        if taken_back && is_last(host) {
+            let mut told = |line: &str| say.host(line);
+            return match self.journal.undo(host, Back::Last, &mut told) {
+                Ok(()) => Failure::new(what, "the release before serves, as it did; mend this one"),
+                Err(error) => {
+                    let fix = format!("the release before serves; not all was taken back: {error}");
+                    Failure::new(what, fix)
+                }
+            };
+        }
         let fix = "mend it and deploy again, which goes on from here; or go back: \
                    aureon undo --last";
-        Failure::new(format!("{}: {what}", step.title), fix)
+        Failure::new(what, fix)
     }
-}
 
-/// The receipt: shown, and kept on the host beside the release.
-fn end(context: &Context, host: &mut Ssh, deployment: &Deployment, receipt: &Receipt) {
-    let say = &context.say;
-    if !receipt.release.is_empty() {
-        let kept = host.run(&receipt.keep(), &mut io::empty(), &mut |_| {});
-        if !kept.is_ok_and(|answer| answer.code == 0) {
-            say.warn("the receipt could not be kept on the host");
+    /// The receipt: shown, behind `addresses`, and kept on the host beside the release.
+    pub(super) fn end(&self, host: &mut dyn Host, app: &str, begun: Instant, addresses: &str) {
+        let say = &self.context.say;
+        let seconds = begun.elapsed().as_secs();
+        let receipt = Receipt::new(app, host.name(), &self.said, self.sent, seconds);
+        if !receipt.release.is_empty() {
+            let kept = host.run(&receipt.keep(), &mut io::empty(), &mut |_| {});
+            if !kept.is_ok_and(|answer| answer.code == 0) {
+                say.warn("the receipt could not be kept on the host");
+            }
+        }
+        if say.json {
+            return say.event(&json!({"event": "receipt", "receipt": receipt}));
+        }
+        if !say.quiet {
+            say.print(&format!("\n{addresses}{}", receipt.write_text()));
         }
     }
-    if say.json {
-        return say.event(&json!({"event": "receipt", "receipt": receipt}));
-    }
-    if say.quiet {
-        return;
-    }
-    let wanted = &deployment.wanted;
-    let scheme = match wanted.certificate {
-        Certificate::None => "http",
-        _ => "https",
-    };
-    let mut text = String::from("\n");
-    for domain in &wanted.domains {
-        text.push_str(&format!("{scheme}://{domain}/\n"));
-    }
-    text.push_str(&receipt.write_text());
-    say.print(&text);
 }

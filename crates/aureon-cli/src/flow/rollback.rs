@@ -2,6 +2,8 @@
 //!
 //! Nothing travels and nothing is read here but the names: it works from any machine.
 
+use std::time::Instant;
+
 use super::deploy::Work;
 use super::plan::show;
 use super::{Context, ask_facts, questions};
@@ -45,9 +47,12 @@ fn go_back(
     }
     context.confirm(&format!("Go back on {}?", host.name()))?;
     let journal = context.journal();
+    let begun = Instant::now();
     let mut work = Work::new(context, &journal, None);
     context.locked(host, &journal, |host| {
         let plan = planned(host)?;
         work.run(host, &plan, "roll back")
-    })
+    })?;
+    work.end(host, &wanted.app, begun, "");
+    Ok(())
 }

@@ -11,10 +11,11 @@ use crate::failure::Failure;
 use crate::host::{Host, Ssh};
 use crate::journal::history::describe_undo;
 use crate::journal::{Back, read};
+use crate::wanted::Reader;
 
 /// Undoes on each host.
 pub(super) fn run(context: &Context) -> Result<(), Failure> {
-    let target = context.target()?;
+    let target = Reader::new(&context.arguments)?.hosts_alone()?;
     context.each_host(&target, |host| undo_one(context, host))
 }
 

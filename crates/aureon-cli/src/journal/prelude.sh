@@ -18,7 +18,7 @@
 #
 # N counts from 10001, so that names sort by themselves. The shell in undo/N is a promise: a later
 # prelude has to know the functions it calls (restore, restore_mode, unmake_dir, put_time_back,
-# purge_packages).
+# purge_packages, remove_leftover).
 set -eu
 # Behind `if`, `&&` or `||` a shell goes on after what fails, whatever it was told; a step must not.
 (
@@ -304,6 +304,10 @@ add_packages() (
   new=$(printf '%s\n' "$coming" | awk '$1 == "Inst" && $3 !~ /^\[/ { print $2 }' | tr '\n' ' ')
   raised=$(printf '%s\n' "$coming" | awk '$1 == "Inst" && $3 ~ /^\[/ { print $2 }' | tr '\n' ' ')
   [ -z "$raised" ] || say "these get a newer version, which undo does not take back: $raised"
+  # What nginx-common puts there and leaves there when it is purged. Ways back are gone in reverse.
+  for page in /var/www/html/index.nginx-debian.html; do
+    [ -e "$AUREON_ROOT$page" ] || undo_by "remove_leftover $page" || exit 1
+  done
   undo_by "purge_packages $new" || exit 1
   # Debian's way to say that an installation starts nothing: invoke-rc.d(8).
   policy=$(next_number) && printf '#!/bin/sh\nexit 101\n' | put /usr/sbin/policy-rc.d 0755 0:0 ||
@@ -447,6 +451,12 @@ purge_packages() (
   apt purge $going || { dpkg --configure -a && apt purge $going; } </dev/null ||
     fail "not purged:$going"
   say "purged$going"
+)
+
+# remove_leftover PATH: a file that a package has left behind, and directories that are empty then.
+remove_leftover() (
+  rm -f "$AUREON_ROOT$1"
+  rmdir -p --ignore-fail-on-non-empty "$(dirname "$AUREON_ROOT$1")" 2>/dev/null || :
 )
 
 # take_back FIRST: every change of this run from number FIRST on, the youngest first. After a crash

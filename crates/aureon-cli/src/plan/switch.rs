@@ -163,7 +163,7 @@ fn restart(wanted: &Wanted, port: u16) -> Step {
         why: "A process keeps the environment it was started with. Clients wait at the socket \
               meanwhile."
             .to_owned(),
-        current: String::new(),
+        current: "the old configuration\n".to_owned(),
         desired: format!("GET {} answers 200\n", wanted.health_path),
         apply: format!("release_again {} {port} {}\n", wanted.app, health(wanted)),
         undo: Undo::Kept,

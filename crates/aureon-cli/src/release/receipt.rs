@@ -172,7 +172,7 @@ impl Receipt {
             rollback: said
                 .from
                 .as_ref()
-                .map(|_| format!("aureon rollback {host}")),
+                .map(|_| format!("aureon rollback {host} --app {app}")),
         }
     }
 
@@ -291,7 +291,10 @@ mod tests {
             text.contains("150 during the switch, 2 failed, 3 cut\n"),
             "{text}"
         );
-        assert!(text.contains("aureon rollback root@host"), "{text}");
+        assert!(
+            text.contains("aureon rollback root@host --app blog"),
+            "{text}"
+        );
         assert!(receipt.keep().contains("\"requests\": 150"));
     }
 

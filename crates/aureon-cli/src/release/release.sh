@@ -310,7 +310,21 @@ release_back() {
     say "the release $3 serves again"
   else
     systemctl stop "aureon-$1.socket" "aureon-$1.service" 2>/dev/null || :
+    release_forget "$1"
   fi
+}
+
+# release_forget APP: directories that systemd made for it, unless it keeps something there.
+release_forget() {
+  for release_state in lib log; do
+    release_state=$AUREON_ROOT/var/$release_state
+    [ -L "$release_state/aureon-$1" ] || continue
+    if rmdir "$release_state/private/aureon-$1" 2>/dev/null; then
+      rm -f "$release_state/aureon-$1"
+    else
+      say "left: $release_state/aureon-$1 stays: it has what the application keeps"
+    fi
+  done
 }
 
 # release_switch APP restart|upgrade ID PORT PATH SECONDS: through the held socket. When the release
@@ -429,6 +443,7 @@ release_back_port() {
     say "the release $3 serves again"
   fi
   systemctl stop "aureon-$1@$4.service" 2>/dev/null || :
+  [ -n "$5" ] || release_forget "$1"
 }
 
 # release_switch_port APP ID PORT PATH SECONDS: the new release runs on a port of its own before

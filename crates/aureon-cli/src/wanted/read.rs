@@ -110,6 +110,20 @@ impl<'a> Reader<'a> {
         self.checked(target)
     }
 
+    /// Which hosts alone, for what is done to all applications of one.
+    ///
+    /// # Errors
+    /// No host, or a wrong one.
+    pub fn hosts_alone(&mut self) -> Result<Target, Failure> {
+        let target = Target {
+            app: String::new(),
+            domains: Vec::new(),
+            hosts: self.hosts(),
+            ssh: self.ssh(),
+        };
+        self.checked(target)
+    }
+
     /// All that is wanted.
     ///
     /// # Errors

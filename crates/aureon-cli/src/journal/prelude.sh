@@ -305,9 +305,8 @@ add_packages() (
   raised=$(printf '%s\n' "$coming" | awk '$1 == "Inst" && $3 ~ /^\[/ { print $2 }' | tr '\n' ' ')
   [ -z "$raised" ] || say "these get a newer version, which undo does not take back: $raised"
   # What nginx-common puts there and leaves there when it is purged. Ways back are gone in reverse.
-  for page in /var/www/html/index.nginx-debian.html; do
-    [ -e "$AUREON_ROOT$page" ] || undo_by "remove_leftover $page" || exit 1
-  done
+  page=/var/www/html/index.nginx-debian.html
+  [ -e "$AUREON_ROOT$page" ] || undo_by "remove_leftover $page" || exit 1
   undo_by "purge_packages $new" || exit 1
   # Debian's way to say that an installation starts nothing: invoke-rc.d(8).
   policy=$(next_number) && printf '#!/bin/sh\nexit 101\n' | put /usr/sbin/policy-rc.d 0755 0:0 ||

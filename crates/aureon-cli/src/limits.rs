@@ -15,6 +15,13 @@ pub const ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Questions that may stay without an answer. 4, so that a minute's outage of Wi-Fi is survived.
 pub const ALIVE_QUESTIONS_MAX: u32 = 4;
 
+/// How often a host is asked how a step ended whose connection was lost. 5: with
+/// [`RECONNECT_PAUSE`], longer each time, half a minute beside the timeouts of the attempts.
+pub const RECONNECTS_MAX: u32 = 5;
+
+/// Before the second of those attempts; before the third twice that, and so on. 3 s.
+pub const RECONNECT_PAUSE: Duration = Duration::from_secs(3);
+
 /// How long the shared connection is kept after its last use. 60 s: the steps of one run share it,
 /// and nothing stays behind when we were killed.
 pub const SHARED_TIMEOUT: Duration = Duration::from_secs(60);

@@ -134,7 +134,8 @@ journal_facts() {
     [ -d "$run" ] || continue
     run=${run%/}
     fact run "${run##*/}"
-    [ -e "$run/finished" ] || fact unfinished "${run##*/}"
+    # One that was being undone is not at its end either.
+    if [ ! -e "$run/finished" ] || [ -e "$run/undoing" ]; then fact unfinished "${run##*/}"; fi
   done
 }
 

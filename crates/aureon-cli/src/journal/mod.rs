@@ -12,9 +12,11 @@
 pub mod history;
 
 use crate::host::{Answer, Host, HostError};
+use crate::limits;
 use crate::plan::script::step_shell;
 use crate::plan::shell::word;
 use crate::plan::{Act, Step};
+use history::State;
 use std::fmt;
 use std::io::Read;
 
@@ -138,7 +140,9 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let script = self.step_script(run, step);
         let answer = match step.act {
-            Act::Anew => host.run_anew(&script),
+            Act::Anew => host.run_anew(&script).inspect(|answer| {
+                answer.stdout.lines().for_each(&mut *told);
+            }),
             Act::Host | Act::Upload => host.run(&script, input, told),
         };
         match answer {
@@ -194,17 +198,30 @@ impl Journal {
         lost: String,
     ) -> Result<(), JournalError> {
         let script = format!("join_run {}\ntell_journal\n", word(&run.0));
-        let answer = host.run(&self.script(&script), &mut std::io::empty(), &mut |_| {})?;
+        let script = self.script(&script);
+        let mut tries = 1;
+        let answer = loop {
+            match host.run(&script, &mut std::io::empty(), &mut |_| {}) {
+                Ok(answer) => break answer,
+                Err(error) if tries == limits::RECONNECTS_MAX => return Err(error.into()),
+                // The line may come back.
+                Err(_) => std::thread::sleep(limits::RECONNECT_PAUSE * tries),
+            }
+            tries += 1;
+        };
         let history = history::parse(&checked(answer)?);
         let state = history.runs.iter().find(|found| found.name == run.0);
-        match state.and_then(|found| found.state_of(&step.id)) {
-            Some(history::State::Done) => Ok(()),
-            Some(_) => Err(JournalError::Failed(format!(
-                "{} failed while the connection was lost, and was taken back",
-                step.id
-            ))),
-            None => Err(HostError::Lost(lost).into()),
-        }
+        let state = state.and_then(|found| found.state_of(&step.id));
+        let what = match state {
+            Some(State::Done) => return Ok(()),
+            // It did not get there whole.
+            None => return Err(HostError::Lost(lost).into()),
+            Some(State::Back) => "and was taken back",
+            Some(State::Begun | State::Failed) => "and is taken back by the next run",
+        };
+        let id = &step.id;
+        let why = format!("{id} failed while the connection was lost, {what}");
+        Err(JournalError::Failed(why))
     }
 
     /// Ends a run, well or not (`result` is for the audit log): no step of it is open.

@@ -525,19 +525,28 @@ last_event() {
   awk '$NF == ";" { event = $2 } END { print event }' "$AUREON_RUN/log"
 }
 
-# open_step: number of the first change of the step that was begun and neither done nor taken back.
+# open_step [FIELD]: of the step that was begun and neither done nor taken back, if there is one, the
+# number of its first change; or another field of the line of the log by which it began.
 open_step() {
-  awk '$NF == ";" { first = $2 == "begin" ? $4 : $2 == "failed" ? first : "" } END { print first }' \
-    "$AUREON_RUN/log"
+  awk -v field="${1:-4}" '$NF == ";" && $2 != "failed" { open = $2 == "begin" ? $field : "" }
+    END { print open }' "$AUREON_RUN/log"
 }
 
 # ---- The lock
+
+# alone: nobody else looks at the lock or takes it until descriptor 8 is closed. It is the directory
+# of our own one, which is always there and never another.
+alone() {
+  exec 8<"${AUREON_STATE%/*}"
+  flock -w 10 8 || fail "another aureon is asking for the lock all the time"
+}
 
 # lock [break]: one run at a time. The lock is a directory that is there, with all that is in it,
 # or not. Whoever runs a step holds the file `busy` in it, which the kernel gives back when that
 # process and its children are gone, however they went; it is never taken from one.
 lock() {
   mkdir -p "${AUREON_STATE%/*}" "${AUREON_AUDIT%/*}"
+  alone
   if [ ! -d "$AUREON_STATE" ]; then
     # Its directory gets this time back when everything is undone.
     time=$(time_of "${AUREON_STATE%/*}")
@@ -546,8 +555,6 @@ lock() {
     mv -T "$AUREON_STATE.new" "$AUREON_STATE"
   fi
   mkdir -p "$AUREON_STATE/journal"
-  exec 8>"$AUREON_STATE/mutex"
-  flock -w 10 8 || fail "another aureon is asking for the lock all the time"
   lock=$AUREON_STATE/lock
   rm -rf "$lock.new"
   mkdir "$lock.new"
@@ -560,7 +567,7 @@ lock() {
     if [ "$(cat "$lock/token")" != "$AUREON_TOKEN" ]; then take_over "${1-}"; fi
     rm -rf "$lock.new"
   fi
-  exec 8>&-
+  exec 8<&-
 }
 
 # take_over [break]: the lock of somebody who is gone, or whom we are told not to wait for.
@@ -577,8 +584,10 @@ take_over() {
     say "$locked; last heard of $silent s ago. After $AUREON_PATIENCE s of silence it is yours"
     exit 75
   fi
-  rm -rf "$lock"
+  rm -rf "$lock.old"
+  mv -T "$lock" "$lock.old"
   mv -T "$lock.new" "$lock"
+  rm -rf "$lock.old"
   exec 9>&-
   say "took over the lock of $holder; last heard of $silent s ago"
   audit "took over the lock of $holder"
@@ -587,7 +596,8 @@ take_over() {
 # join_run RUN: goes on with a run that we began, behind our own steps: one may still be running
 # though its connection is lost. Waits ten minutes for it.
 join_run() {
-  exec 9>>"$AUREON_STATE/lock/busy" || fail "the host is not locked by us"
+  [ -f "$AUREON_STATE/lock/busy" ] || fail "the host is not locked by us"
+  exec 9>>"$AUREON_STATE/lock/busy"
   flock -w 600 9 || fail "a step of this run is still running"
   [ "$(cat "$AUREON_STATE/lock/token" 2>/dev/null)" = "$AUREON_TOKEN" ] ||
     fail "somebody else has taken over the lock; nothing was done"
@@ -600,6 +610,7 @@ join_run() {
 # log and what could not be put back.
 unlock() {
   exec 9>&-
+  alone
   [ "$(cat "$AUREON_STATE/lock/token" 2>/dev/null)" = "$AUREON_TOKEN" ] || return 0
   rm -rf "$AUREON_STATE/lock.old"
   mv -T "$AUREON_STATE/lock" "$AUREON_STATE/lock.old" && rm -rf "$AUREON_STATE/lock.old"
@@ -609,6 +620,7 @@ unlock() {
     # shellcheck disable=SC2086 # two words
     [ -z "$time" ] || put_time_back /var/lib $time
   fi
+  exec 8<&-
 }
 
 # ---- Runs
@@ -637,8 +649,21 @@ start_run() {
   printf 'run\t%s\n' "$run"
 }
 
-# finish_run: nothing of this run is open any more. One that changed nothing leaves nothing.
+# close_step: takes back what a step has left open that was cut off, or whose way back has failed.
+close_step() {
+  first=$(open_step)
+  if [ -n "$first" ]; then
+    say "a step of ${AUREON_RUN##*/} was cut off: it is taken back"
+    AUREON_STEP=$(open_step 3)
+    take_back "$first"
+    note back "$AUREON_STEP"
+  fi
+}
+
+# finish_run [RESULT]: no step of this run is open any more; RESULT is for the audit log. A run that
+# changed nothing leaves nothing.
 finish_run() {
+  close_step
   rm -rf "$AUREON_RUN/new"
   if [ "$(last_number)" -eq 10000 ]; then
     drop_run
@@ -675,12 +700,6 @@ heal() {
     if [ -e "$AUREON_RUN/undoing" ]; then
       undo_run
       continue
-    fi
-    first=$(open_step)
-    if [ -n "$first" ]; then
-      say "the run $run was cut off in a step: that step is taken back"
-      take_back "$first"
-      note back "in" "a later run"
     fi
     finish_run "closed: it was cut off"
   done

@@ -2,10 +2,11 @@
 
 use crate::scratch::Scratch;
 use crate::{alice, deploy, host, ignore, step, steps, undo};
+use aureon_cli::host::{Answer, Host, HostError};
 use aureon_cli::journal::history::State;
 use aureon_cli::journal::{self, Back, Journal, JournalError, Run};
 use aureon_cli::plan::Step;
-use std::io::empty;
+use std::io::{Read, empty};
 
 #[test]
 fn an_undone_run_leaves_nothing_changed() {
@@ -317,4 +318,119 @@ fn a_step_runs_to_its_end_though_nobody_listens_any_more() {
     assert_eq!(past.state_of("alone"), Some(State::Done));
     let said = host.read(&format!("/var/lib/aureon-operator/journal/{}/said", run.0));
     assert_eq!(said, "The step alone\none\ntwo\nwrote /etc/file\n");
+}
+
+/// A host whose connection is lost, before a script got there or when it had run.
+struct Flaky<'a> {
+    host: &'a mut Scratch,
+    arrives: bool,
+    losses: u32,
+}
+
+impl Host for Flaky<'_> {
+    fn name(&self) -> &str {
+        self.host.name()
+    }
+
+    fn run(
+        &mut self,
+        script: &str,
+        input: &mut dyn Read,
+        told: &mut dyn FnMut(&str),
+    ) -> Result<Answer, HostError> {
+        if self.losses == 0 {
+            return self.host.run(script, input, told);
+        }
+        self.losses -= 1;
+        if self.arrives {
+            self.host.run(script, input, told)?;
+        }
+        Err(HostError::Lost("a digger".to_owned()))
+    }
+
+    fn run_anew(&mut self, script: &str) -> Result<Answer, HostError> {
+        self.run(script, &mut empty(), &mut ignore)
+    }
+}
+
+#[test]
+fn the_host_is_asked_how_a_step_ended_whose_connection_was_lost() {
+    let mut host = host();
+    let run = begun(&mut host);
+    let mut ended = |id: &str, apply: &str, arrives: bool| {
+        let mut flaky = Flaky {
+            host: &mut host,
+            arrives,
+            losses: 1,
+        };
+        alice().step(
+            &mut flaky,
+            &run,
+            &step(id, apply),
+            &mut empty(),
+            &mut ignore,
+        )
+    };
+    ended("done", "true\n", true).unwrap();
+    let failed = ended("failed", "false\n", true).unwrap_err().to_string();
+    assert!(failed.contains("and was taken back"), "{failed}");
+    let lost = ended("never", "true\n", false);
+    assert!(
+        matches!(lost, Err(JournalError::Host(HostError::Lost(_)))),
+        "{lost:?}"
+    );
+}
+
+#[test]
+fn a_run_is_not_finished_with_a_step_open() {
+    let mut host = host();
+    let run = begun(&mut host);
+    // What was begun can not be taken back at once.
+    let apply =
+        "put /etc/file 0644 ME <<'END'\nx\nEND\nundo_by 'test -e \"$SCRATCH/allowed\"'\nfalse\n";
+    let failed = alice().step(
+        &mut host,
+        &run,
+        &step("stuck", apply),
+        &mut empty(),
+        &mut ignore,
+    );
+    assert!(failed.is_err());
+    assert!(alice().finish(&mut host, &run, "failed").is_err());
+    assert_eq!(
+        journal::read(&mut host).unwrap().runs[0].state_of("stuck"),
+        Some(State::Failed)
+    );
+    host.prepare("touch ../allowed");
+    alice().finish(&mut host, &run, "failed").unwrap();
+    assert_eq!(host.read("/etc/file"), "as it was\n");
+    assert_eq!(
+        journal::read(&mut host).unwrap().runs,
+        [],
+        "nothing is left of it"
+    );
+}
+
+#[test]
+fn of_two_who_want_the_lock_one_gets_it() {
+    for _ in 0..5 {
+        let host = host();
+        let mut children = Vec::new();
+        for name in ["alice", "bob", "carol"] {
+            // A host of its own each, over the same root.
+            let script = Journal::new(name, name).lock_script(false);
+            let file = host.directory.join(name);
+            std::fs::write(&file, script).unwrap();
+            let mut command = std::process::Command::new("sh");
+            command.arg(file).env("AUREON_ROOT", &host.root);
+            command.stdout(std::process::Stdio::null());
+            children.push(command.spawn().unwrap());
+        }
+        let codes = children
+            .iter_mut()
+            .map(|child| child.wait().unwrap().code());
+        let mut codes: Vec<Option<i32>> = codes.collect();
+        codes.sort();
+        assert_eq!(codes, [Some(0), Some(75), Some(75)]);
+    }
 }

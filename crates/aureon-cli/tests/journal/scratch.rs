@@ -34,8 +34,8 @@ const CHANGING: &[&str] = &[
 ];
 
 /// Before, after: the call was not made, or was. Torn: what is synchronised or copied by it has a
-/// part of its bytes.
-pub(crate) const WAYS: &[&str] = &["before", "after", "torn"];
+/// part of its bytes. Fails: nothing ends, but this call fails, as on a full disk.
+pub(crate) const WAYS: &[&str] = &["before", "after", "torn", "fails"];
 
 const KILLER: &str = r#"#!/bin/sh
 name=${0##*/}
@@ -43,6 +43,7 @@ read -r count <"$KILL_COUNT"
 echo $((count + 1)) >"$KILL_COUNT"
 if [ "$count" -eq "$KILL_AT" ]; then
   eval "last=\${$#}"
+  [ "$KILL_HOW" != fails ] || exit 1
   case $KILL_HOW$name in
     after*) /usr/bin/"$name" "$@" ;;
     torncp) /usr/bin/cp "$@"; torn=$last ;;

@@ -80,3 +80,19 @@ pub const CLOCK_OFF: Duration = Duration::from_secs(60);
 /// Lines of a step's difference that are shown without `-v`. 24: a plan of ten steps is read, not
 /// scrolled past.
 pub const DIFFERENCE_LINES: usize = 24;
+
+/// Bytes of a certificate's or key's file. 1 MiB: a chain is 8 KiB.
+pub const PEM_BYTES_MAX: u64 = 1 << 20;
+
+/// Waits for one answer over plain HTTP from this machine: connection, and each read. 10 s, as
+/// Let's Encrypt waits.
+pub const REACH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of such an answer. 64 KiB: a page of Cloudflare's is 6.
+pub const REACH_BYTES_MAX: u64 = 64 << 10;
+
+/// Times that a name is asked before it does not lead there, and the wait between. 3 and 1 s: an
+/// Nginx that has just been told to read its files is done after a tenth of one.
+pub const REACH_TRIES: u32 = 3;
+/// See [`REACH_TRIES`].
+pub const REACH_PAUSE: Duration = Duration::from_secs(1);

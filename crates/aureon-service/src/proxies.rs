@@ -15,7 +15,7 @@ use crate::service::Failure;
 use crate::settings::Config;
 
 /// The ranges that were current when this version was made.
-const CLOUDFLARE: &str = include_str!("cloudflare.txt");
+pub const CLOUDFLARE: &str = include_str!("cloudflare.txt");
 
 /// The field in which Cloudflare names the client.
 const CLOUDFLARE_FIELD: &str = "cf-connecting-ip";

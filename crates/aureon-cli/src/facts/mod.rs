@@ -121,6 +121,12 @@ pub struct Facts {
     pub nginx_names: Vec<(String, String)>,
     /// Files of Nginx that have a default server.
     pub nginx_defaults: Vec<String>,
+    /// `nginx -v`'s first two numbers, if it is there.
+    pub nginx_version: Option<(u32, u32)>,
+    /// Debian's sample site is switched on, as it came with the package.
+    pub nginx_stock_default: bool,
+    /// The kernel has IPv6.
+    pub ipv6: bool,
     /// Names of the secrets that are set; what they are never leaves the host.
     pub secrets: Vec<String>,
     /// Releases of this application, oldest first, and which one is current.

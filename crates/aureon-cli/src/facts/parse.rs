@@ -106,6 +106,9 @@ impl Facts {
             ["ufw_rule", rule] => self.firewall.rules.push(rule.to_owned()),
             ["firewall", name] => self.firewall.other = Some(name.to_owned()),
             ["nginx_name", name, file] => self.nginx_names.push((name.to_owned(), file.to_owned())),
+            ["nginx_version", version] => self.nginx_version = parse_version(version),
+            ["nginx_stock_default"] => self.nginx_stock_default = true,
+            ["ipv6"] => self.ipv6 = true,
             ["nginx_default", file] => self.nginx_defaults.push(file.to_owned()),
             _ => return self.take_more(fields),
         }
@@ -174,6 +177,12 @@ impl Facts {
         self.docker_ports.dedup();
         self.listeners.dedup();
     }
+}
+
+/// `1.22`.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 impl Listener {

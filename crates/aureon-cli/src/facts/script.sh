@@ -65,6 +65,7 @@ network_facts() {
       [ "$state" != 0A ] || fact listener_hex "$address"
     done
   fi
+  [ ! -e /proc/net/if_inet6 ] || fact ipv6
   if have ip; then
     ip -o address show scope global 2>/dev/null | while read -r _ _ _ address _; do
       fact address "${address%%/*}"
@@ -92,6 +93,16 @@ firewall_facts() {
 
 # Names that Nginx answers to already, by file; what a line of comment says is none.
 nginx_facts() {
+  if have nginx; then
+    fact nginx_version "$(nginx -v 2>&1 | sed -n 's,^nginx version: nginx/\([0-9]*\.[0-9]*\).*,\1,p')"
+  fi
+  # Debian's sample site, as the package brought it.
+  stock=/etc/nginx/sites-available/default
+  if [ "$(readlink -f /etc/nginx/sites-enabled/default)" = "$stock" ] && have dpkg-query; then
+    sum=$(md5sum "$stock" | cut -d ' ' -f 1)
+    ! dpkg-query -W -f '${Conffiles}\n' nginx-common 2>/dev/null | grep -qF " $stock $sum" ||
+      fact nginx_stock_default
+  fi
   for site in /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf; do
     [ -f "$site" ] || continue
     sed 's/#.*//' "$site" | tr '\n\t' ' ' | tr ';{}' '\n' | sed -n 's/^ *server_name  *//p' |

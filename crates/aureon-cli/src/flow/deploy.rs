@@ -5,6 +5,7 @@
 //! another by now, nothing is done. A step that fails has been taken back by the host itself; those
 //! before it stay, so that the next deploy goes on from there.
 
+use std::fs::File;
 use std::io;
 use std::process::Command as Process;
 use std::time::Instant;
@@ -18,11 +19,11 @@ use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::host::{Host, Ssh};
 use crate::journal::{Back, Journal, Run, read};
-use crate::plan::{Act, Plan, Step};
+use crate::plan::{Act, Plan, Step, certificate};
 use crate::release::Release;
 use crate::release::receipt::{Receipt, Said};
 use crate::release::upload::{Stream, lacking, stream_bytes};
-use crate::wanted::{Certificate, Deployment, Reader};
+use crate::wanted::{Certificate, Deployment, Reader, Wanted};
 
 /// Deploys to each host.
 pub(super) fn run(context: &Context) -> Result<(), Failure> {
@@ -60,6 +61,7 @@ fn deploy_one(
     }
     context.confirm(&format!("Do this on {}?", host.name()))?;
     let mut work = Work::new(context, &journal, Some(&release));
+    work.wanted = Some(wanted);
     context.locked(host, &journal, |host| {
         let questions = questions(&wanted.app, Some(wanted));
         let (mut now, _) = ask_facts(host, &questions, &wanted.domains)?;
@@ -157,6 +159,8 @@ pub(super) struct Work<'a> {
     journal: &'a Journal,
     /// What travels, if anything does.
     release: Option<&'a Release>,
+    /// What is wished for: whose key travels, which names are looked at.
+    wanted: Option<&'a Wanted>,
     said: Said,
     sent: u64,
 }
@@ -171,6 +175,7 @@ impl<'a> Work<'a> {
             context,
             journal,
             release,
+            wanted: None,
             said: Said::default(),
             sent: 0,
         }
@@ -220,12 +225,20 @@ impl<'a> Work<'a> {
                 let mut stream = Stream::new(objects, |_| {});
                 self.journal.step(host, run, step, &mut stream, &mut told)
             }
+            (Act::Key, _) => {
+                let mut key = key_of(self.wanted)?;
+                self.journal.step(host, run, step, &mut key, &mut told)
+            }
             _ => self
                 .journal
                 .step(host, run, step, &mut io::empty(), &mut told),
         };
         say.end(at, &step.id, &step.title, ended.is_ok(), begun.elapsed());
-        Ok(ended?)
+        ended?;
+        match (step.act, self.wanted) {
+            (Act::Reach, Some(wanted)) => Ok(certificate::reach::check(wanted)?),
+            _ => Ok(()),
+        }
     }
 
     /// Ends a run in which a step failed, as far as the host can be reached. When a release is not
@@ -293,4 +306,14 @@ impl<'a> Work<'a> {
             say.print(&format!("\n{addresses}{}", receipt.write_text()));
         }
     }
+}
+
+/// The private key that the user brings.
+fn key_of(wanted: Option<&Wanted>) -> Result<File, Failure> {
+    let Some((wanted, Certificate::Files { key, .. })) = wanted.map(|it| (it, &it.certificate))
+    else {
+        return Err(Failure::new("there is no key to be brought", ""));
+    };
+    let path = wanted.directory.join(key);
+    File::open(&path).map_err(|error| Failure::new(format!("{}: {error}", path.display()), ""))
 }

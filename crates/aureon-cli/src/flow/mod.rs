@@ -69,11 +69,11 @@ pub(crate) fn run(context: &Context) -> Result<(), Failure> {
 
 /// What is asked of the host about a deployment.
 fn questions(app: &str, wanted: Option<&Wanted>) -> Questions {
-    let domain = wanted.and_then(|wanted| wanted.domains.first());
+    let certificate = wanted.and_then(crate::plan::certificate::question);
     Questions {
         app: app.to_owned(),
         about: wanted.map(crate::plan::paths).unwrap_or_default(),
-        certificate: domain.map(|domain| format!("/etc/letsencrypt/live/{domain}/fullchain.pem")),
+        certificate,
     }
 }
 

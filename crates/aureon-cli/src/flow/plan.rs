@@ -222,6 +222,8 @@ fn as_json(plan: &Plan) -> Value {
         let act = match step.act {
             Act::Host => "host",
             Act::Upload => "upload",
+            Act::Key => "key",
+            Act::Reach => "reach",
             Act::Anew => "anew",
         };
         json!({"id": step.id, "title": step.title, "why": step.why, "current": step.current,

@@ -45,9 +45,7 @@ pub(super) fn run(context: &Context) -> Result<(), Failure> {
 /// Whether the service runs.
 fn status_of(context: &Context, host: &mut Ssh, target: &Target) -> Result<bool, Failure> {
     let mut questions = questions(&target.app, None);
-    let domain = target.domains.first();
-    questions.certificate =
-        domain.map(|domain| format!("/etc/letsencrypt/live/{domain}/fullchain.pem"));
+    questions.certificate = Some(Places::new(&target.app).certbot_chain());
     let (facts, _) = ask_facts(host, &questions, &target.domains)?;
     let history = read(host)?;
     let service = ask_service(host, &target.app, facts.app_port)?;

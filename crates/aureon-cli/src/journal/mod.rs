@@ -23,7 +23,8 @@ use std::io::Read;
 /// The functions that every step's script begins with.
 pub const PRELUDE: &str = concat!(
     include_str!("prelude.sh"),
-    include_str!("../release/release.sh")
+    include_str!("../release/release.sh"),
+    include_str!("../plan/certificate/certificate.sh")
 );
 
 /// What the prelude exits with when somebody else has the lock (EX_TEMPFAIL of sysexits.h).
@@ -143,7 +144,7 @@ impl Journal {
             Act::Anew => host.run_anew(&script).inspect(|answer| {
                 answer.stdout.lines().for_each(&mut *told);
             }),
-            Act::Host | Act::Upload => host.run(&script, input, told),
+            Act::Host | Act::Upload | Act::Key | Act::Reach => host.run(&script, input, told),
         };
         match answer {
             Ok(answer) => checked(answer).map(drop),

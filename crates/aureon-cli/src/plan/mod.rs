@@ -6,9 +6,11 @@
 //! A step whose `current` and `desired` are the same is not in the plan, so that a second plan is
 //! empty.
 
+pub(crate) mod certificate;
 pub mod configuration;
 mod directories;
 mod firewall;
+mod nginx;
 mod order;
 mod packages;
 pub(crate) mod release;
@@ -73,6 +75,10 @@ pub enum Act {
     Host,
     /// The objects of the release that the host lacks travel as its standard input.
     Upload,
+    /// The private key that the user brings travels as its standard input.
+    Key,
+    /// When it is done, [`reach`] looks from this machine whether the names lead there.
+    Reach,
     /// Runs through a connection of its own ([`crate::host::Host::run_anew`]).
     Anew,
 }

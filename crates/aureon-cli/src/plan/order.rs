@@ -3,8 +3,10 @@
 //! What refuses comes before what changes: the host's system, the names and the certificate are
 //! looked at when the plan is made, and a plan exists only if nothing speaks against all of it.
 
+use super::nginx::Half;
 use super::{
-    Plan, Refusal, configuration, directories, firewall, packages, release, switch, units,
+    Plan, Refusal, certificate, configuration, directories, firewall, nginx, packages, release,
+    switch, units,
 };
 use crate::facts::Facts;
 use crate::release::Release;
@@ -21,6 +23,8 @@ pub fn paths(wanted: &Wanted) -> Vec<String> {
     paths.extend(directories::paths(wanted));
     paths.extend(configuration::paths(wanted));
     paths.extend(units::paths(wanted));
+    paths.extend(nginx::paths(wanted));
+    paths.extend(certificate::paths(wanted));
     paths.extend(firewall::paths(wanted));
     paths.sort();
     paths.dedup();
@@ -51,7 +55,11 @@ pub fn plan(wanted: &Wanted, facts: &Facts, release: Option<&Release>) -> Result
         switch::steps(wanted, facts, release, port, &mut plan)?;
     }
     units::boot_steps(wanted, facts, &mut plan);
+    nginx::steps(wanted, facts, port, Half::Http, &mut plan)?;
+    certificate::steps(wanted, facts, &mut plan)?;
+    nginx::steps(wanted, facts, port, Half::Tls, &mut plan)?;
     firewall::steps(wanted, facts, &mut plan)?;
+    certificate::look_at_the_end(wanted, &mut plan);
     Ok(plan)
 }
 

@@ -61,6 +61,8 @@ fn act_text(act: Act) -> String {
     match act {
         Act::Host => String::new(),
         Act::Upload => comment("Its standard input is what the host lacks: see `aureon deploy`."),
+        Act::Key => comment("Its standard input is the private key."),
+        Act::Reach => comment("A deploy then asks for the file by name, from where it runs."),
         Act::Anew => comment("A deploy runs this through a new ssh connection."),
     }
 }

@@ -159,6 +159,11 @@ impl Places {
     pub fn socket(&self) -> String {
         format!("aureon-{}.socket", self.app)
     }
+    /// Where certbot keeps the application's certificate, leaf first.
+    #[must_use]
+    pub fn certbot_chain(&self) -> String {
+        format!("/etc/letsencrypt/live/aureon-{}/fullchain.pem", self.app)
+    }
     /// Nginx's site.
     #[must_use]
     pub fn nginx_site(&self) -> String {

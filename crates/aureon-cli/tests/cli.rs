@@ -35,7 +35,9 @@ impl Place {
 
     /// Plans for a recorded host.
     fn plan(&self, more: &str) -> Output {
+        // Beside the crate wherever the program is run from, which is another disk under Wine.
         let facts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts/debian-12.facts");
+        let facts = std::path::absolute(facts).unwrap();
         self.run(&format!(
             "plan root@203.0.113.7 --aureond aureond --facts {} {more}",
             facts.display()

@@ -1,6 +1,6 @@
 //! The way to a host, with a program in ssh's place that runs its command on this machine.
 //!
-//! What a real sshd does with it is e2e/operator's business.
+//! What a real sshd does with it is e2e/ssh's business.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]

@@ -362,4 +362,25 @@ mod tests {
             assert_eq!(error(&text), FactsError::Line(4, line.to_owned()));
         }
     }
+
+    #[test]
+    fn whatever_a_host_says_is_facts_or_an_error() {
+        let whole = include_str!("../../tests/hosts/debian-12-deployed.facts");
+        assert!(parse_facts(whole).is_ok());
+        // Each line without its end, twice, and with a field too many.
+        let lines: Vec<&str> = whole.lines().collect();
+        for at in 0..lines.len() {
+            for wrong in ["", "\t", "x", "\t\t\t\t\t\t\t", "\u{0}"] {
+                let mut changed = lines.clone();
+                let line = [lines[at], wrong].concat();
+                changed[at] = &line;
+                let _ = parse_facts(&changed.join("\n"));
+                changed[at] = wrong;
+                let _ = parse_facts(&changed.join("\n"));
+            }
+            let cut = parse_facts(&lines[..at].join("\n"));
+            let said_all = lines[..at].contains(&"end");
+            assert_eq!(cut.is_ok(), said_all, "{at}");
+        }
+    }
 }

@@ -59,7 +59,7 @@ undo_by 'if systemctl is-active --quiet nginx.service; then
   if nginx -t -q; then systemctl reload nginx.service; else say "Nginx does not like its files"; fi
 fi'
 put /etc/nginx/sites-available/aureon-default 0644 root:root <<'END'
-# Written by `aureon`. Whoever asks for a name that this host does not have is told nothing:
+# Written by `aureon`. Who asks for a name that this host does not have is told nothing:
 # 444 closes the connection.
 server {
     listen 80 default_server;

@@ -359,14 +359,14 @@ fn check_issuer(
             false => "every browser warns of it",
         };
         let cause = format!("the certificate is signed by itself: {who}");
-        let fix = "let certbot ask for one, or take one of Cloudflare's Origin CA behind the orange \
-                   cloud";
+        let fix = "let certbot ask for one, or take one of Cloudflare's Origin CA behind the \
+                   orange cloud";
         return Err(refuse("self-signed", cause, fix));
     }
     if chain.len() == 1 && !origin {
         plan.warnings.push(format!(
-            "no intermediate certificate is in the file: clients that do not know {issuer} will not \
-             believe it"
+            "no intermediate certificate is in the file: clients that do not know {issuer} will \
+             not believe it"
         ));
     }
     Ok(())

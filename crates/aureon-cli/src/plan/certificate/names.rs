@@ -1,8 +1,8 @@
 //! Where the names lead, and whether that goes together with what is wanted.
 //!
-//! What is refused here ends in a certificate that is not given, or in one of Cloudflare's pages: 521
-//! (nobody answers on the port that it asks), 525 and 526 (no certificate there, or one that it does
-//! not believe), or in a redirect that leads to itself. What can only be seen later is said.
+//! What is refused here ends in a certificate that is not given, or in one of Cloudflare's pages:
+//! 521 (nobody answers on the port that it asks), 525 and 526 (no certificate there, or one that it
+//! does not believe), or in a redirect that leads to itself. What can only be seen later is said.
 
 use std::net::IpAddr;
 
@@ -174,8 +174,8 @@ fn wildcard(wanted: &Wanted, name: &str) -> Result<(), Refusal> {
 fn about_cloudflare(wanted: &Wanted, plan: &mut Plan) {
     let mode = match wanted.certificate {
         Certificate::None => {
-            "without a certificate here Cloudflare has to be set to Flexible, and what it asks this \
-             host goes over the network in the clear"
+            "without a certificate here Cloudflare has to be set to Flexible, and what it asks \
+             this host goes over the network in the clear"
         }
         _ => {
             "Cloudflare has to be set to Full (strict). Flexible asks this host on port 80, which \

@@ -1,4 +1,5 @@
-//! Whether a name leads to this host on port 80, seen from this machine, as the authority will see it.
+//! Whether a name leads to this host on port 80, seen from this machine, as the authority will see
+//! it.
 //!
 //! A plain GET, bounded in time and bytes, of a file that the step before has written. What comes
 //! back instead of the file says what is wrong: who answers, whether Cloudflare stands in between,
@@ -71,22 +72,22 @@ pub(super) fn url(wanted: &Wanted, name: &str) -> String {
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reached {
+pub(crate) struct Reached {
     /// The status line's number.
-    pub status: u16,
+    status: u16,
     /// `Server`, in lower case.
-    pub server: String,
+    server: String,
     /// `Location`.
-    pub location: String,
+    location: String,
     /// The content, as much as is read.
-    pub content: String,
+    content: String,
 }
 
 /// Asks for the file by every name.
 ///
 /// # Errors
 /// The first name that does not lead to the host's file, and why.
-pub fn check(wanted: &Wanted) -> Result<(), Refusal> {
+pub(crate) fn check(wanted: &Wanted) -> Result<(), Refusal> {
     wanted.domains.iter().try_for_each(|name| {
         let mut last = None;
         // Nginx has been told to read its files a moment ago, and its old workers may still answer.
@@ -197,9 +198,7 @@ fn judge(wanted: &Wanted, name: &str, reached: &Result<Reached, String>) -> Opti
     if by_cloudflare && matches!(reached.status, 403 | 429 | 503) {
         return Some(refuse(
             "cloudflare/challenged",
-            format!(
-                "Cloudflare asks who comes to {name} whether he is human, and the authority is not"
-            ),
+            format!("Cloudflare asks who comes to {name} whether it is human; an authority is not"),
             "let a rule of Cloudflare's skip the path /.well-known/acme-challenge/",
         ));
     }
@@ -230,8 +229,8 @@ fn redirected(name: &str, reached: &Reached, by_cloudflare: bool) -> Refusal {
         return refuse(
             "cloudflare/always-https",
             format!(
-                "Cloudflare leads {name} from HTTP to HTTPS (Always Use HTTPS), and with Full there \
-                 is no HTTPS before the first certificate"
+                "Cloudflare leads {name} from HTTP to HTTPS (Always Use HTTPS), and with Full \
+                 there is no HTTPS before the first certificate"
             ),
             "turn Always Use HTTPS off until the certificate is there: Nginx leads to HTTPS itself",
         );

@@ -11,12 +11,6 @@ use super::Before;
 /// Where it is kept what was there before, and the script that puts it back.
 pub(crate) const PLACE: &str = "/var/lib/aureon-operator/firewall";
 
-/// The unit that puts the firewall back at a boot, before ufw starts.
-pub(crate) const BOOT_UNIT: &str = "aureon-firewall-restore.service";
-
-/// The timer that puts it back while the machine stays up.
-pub(crate) const TIMER_UNIT: &str = "aureon-firewall-deadman";
-
 /// Seconds until the firewall is put back unless a new connection proved that ssh lets people in.
 /// 60: a new connection takes one, a slow link ten; with [`LOCK_S`] and the restore itself 90 hold.
 pub(crate) const DEADMAN_S: u32 = 60;

@@ -1,12 +1,11 @@
 //! Nginx's files, as text. Each line that is not obvious says why it is there, because people read
 //! these files on their servers.
 //!
-//! Nginx is never the stricter of the two: bodies, heads and waits have the limits of aureond, which
-//! knows why. `proxy_pass` names 127.0.0.1, because `localhost` is two addresses on most systems
-//! and one of them has nobody behind it.
+//! Nginx is never the stricter of the two: bodies, heads and waits have the limits of aureond,
+//! which knows why. `proxy_pass` names 127.0.0.1, because `localhost` is two addresses on most
+//! systems and one of them has nobody behind it.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 
 use aureon::limits::Limits;
 use aureon_service::config::{self, Inputs};
@@ -40,57 +39,17 @@ const MARGIN_S: u32 = 5;
 /// be silent for long, and what is too long is for the program to say.
 const PROGRAM_SILENCE_S: u32 = 3_600;
 
-pub(crate) const CONNECTION_TEXT: &str = "\
-# Written by `aureon`. A request that asks for another protocol (WebSocket) takes its wish along;
-# every other one is a connection of its own to the service, which costs little on one machine and
-# can not be cut by a restart.
-map $http_upgrade $aureon_connection {
-    default upgrade;
-    ''      close;
-}
-";
+pub(crate) const CONNECTION_TEXT: &str = include_str!("aureon.conf");
 
-pub(crate) const PROXY_TEXT: &str = "\
-# Written by `aureon`, for its sites alone: what the service is told about the client.
-proxy_http_version 1.1;
-proxy_set_header Upgrade           $http_upgrade;
-proxy_set_header Connection        $aureon_connection;
-proxy_set_header Host              $host;
-# Set, not added to: whatever a client writes into these is not believed. aureond believes them of
-# this machine (trusted_proxies = [\"loopback\"]).
-proxy_set_header X-Forwarded-For   $remote_addr;
-proxy_set_header X-Forwarded-Proto $scheme;
-proxy_set_header X-Forwarded-Host  $host;
-proxy_set_header X-Real-IP         $remote_addr;
-proxy_set_header Forwarded         '';
-proxy_set_header CF-Connecting-IP  '';
-# The same number in Nginx's log, the service's log and the answer.
-proxy_set_header X-Request-Id      $request_id;
-# An answer that says `X-Accel-Buffering: no` (events) is passed on as it comes; nothing here
-# overrules that. Others are taken from the service at once, so that slow clients are Nginx's.
-proxy_buffering on;
-# What comes compressed stays so, and ETags stay what they are.
-gzip off;
-# The service listens on a socket that systemd holds: there is no waiting for it to start.
-proxy_connect_timeout 5s;
-";
+pub(crate) const PROXY_TEXT: &str = include_str!("aureon-proxy.conf");
 
-/// Mozilla's \"intermediate\", version 5.7. Without the DHE suites, which need a file of parameters,
-/// and for which there is no client that knows no other.
-pub(crate) const TLS_TEXT: &str = "\
-# Written by `aureon`, for its sites alone. Mozilla's intermediate configuration, version 5.7:
-# https://ssl-config.mozilla.org
-ssl_protocols TLSv1.2 TLSv1.3;
-ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305;
-ssl_prefer_server_ciphers off;
-ssl_session_timeout 1d;
-ssl_session_cache shared:aureon:10m;
-# A ticket's key would be as old as the process: no forward secrecy.
-ssl_session_tickets off;
-";
+/// Mozilla's intermediate configuration, version 5.7. Without the DHE suites, which need a file of
+/// parameters, and for which there is no client that knows no other.
+pub(crate) const TLS_TEXT: &str = include_str!("aureon-tls.conf");
 
 /// Instead of a redirect that comes back.
-const FLEXIBLE: &str = "        # Cloudflare was asked by HTTPS and asks here by HTTP: to lead it to HTTPS would never end.
+const FLEXIBLE: &str =
+    "        # Asked by HTTPS, Cloudflare asks here by HTTP: to lead it to HTTPS would never end.
         if ($http_cf_visitor ~ https) {
             return 500 \"Cloudflare is set to Flexible: it has to be Full (strict).\\n\";
         }
@@ -99,8 +58,8 @@ const FLEXIBLE: &str = "        # Cloudflare was asked by HTTPS and asks here by
 /// Whose word about the client's address Nginx believes, when Cloudflare stands in front.
 pub(crate) fn cloudflare() -> String {
     let mut text = String::from(
-        "# Written by `aureon`, for its sites alone: the client's address is what Cloudflare says it \
-         is,\n# when it is Cloudflare who connects. https://www.cloudflare.com/ips\n",
+        "# Written by `aureon`, for its sites alone: the client's address is what Cloudflare says\n\
+         # it is, when it is Cloudflare who connects. https://www.cloudflare.com/ips\n",
     );
     for line in aureon_service::proxies::CLOUDFLARE.lines() {
         let line = line.trim();
@@ -121,12 +80,24 @@ fn listen(facts: &Facts, port: u16, more: &str) -> String {
     out
 }
 
+/// Port 443, with HTTP/2 as this Nginx spells it.
+fn listen_tls(facts: &Facts) -> String {
+    match facts
+        .nginx_version
+        .is_some_and(|version| version >= (1, 25))
+    {
+        true => listen(facts, 443, " ssl") + "    http2 on;\n",
+        // Newer ones understand it too, and say that it is the old word.
+        false => listen(facts, 443, " ssl http2"),
+    }
+}
+
 /// For names that nobody has.
 pub(crate) fn default_server(facts: &Facts) -> String {
     let http = listen(facts, 80, " default_server");
     let https = listen(facts, 443, " ssl default_server");
     format!(
-        "# Written by `aureon`. Whoever asks for a name that this host does not have is told nothing:
+        "# Written by `aureon`. Who asks for a name that this host does not have is told nothing:
 # 444 closes the connection.
 server {{
 {http}    server_name _;
@@ -225,7 +196,7 @@ pub(crate) fn site(
     tls: Option<&Place>,
 ) -> String {
     let names = wanted.domains.join(" ");
-    let mut text = format!(
+    let text = format!(
         "# Written by `aureon deploy` for {}; the next deploy writes it anew.\n",
         wanted.app
     );
@@ -251,46 +222,40 @@ pub(crate) fn site(
 ",
         limit_lines(wanted, limits)
     );
-    // Writing into a string can not fail.
-    let _ = match tls {
-        None => write!(
-            text,
-            "server {{\n{}    server_name {names};\n    server_tokens off;\n{real_ip}\n{challenge}\n{service}}}\n",
-            listen(facts, 80, "")
-        ),
-        Some(Place { chain, key }) => {
-            let (https, http2) = match facts.nginx_version.is_some_and(|v| v >= (1, 25)) {
-                true => (listen(facts, 443, " ssl"), "    http2 on;\n"),
-                // Newer ones understand it too, and say that it is the old word.
-                false => (listen(facts, 443, " ssl http2"), ""),
-            };
-            write!(
-                text,
-                "server {{
-{http}    server_name {names};
-    server_tokens off;
-{real_ip}
-{challenge}
+    let http = listen(facts, 80, "");
+    let named = format!("    server_name {names};\n    server_tokens off;\n{real_ip}\n");
+    let Some(Place { chain, key }) = tls else {
+        let server = format!("server {{\n{http}{named}{challenge}\n{service}}}\n");
+        return text + &server;
+    };
+    let (https, http2) = match facts
+        .nginx_version
+        .is_some_and(|version| version >= (1, 25))
+    {
+        true => (listen(facts, 443, " ssl"), "    http2 on;\n"),
+        // Newer ones understand it too, and say that it is the old word.
+        false => (listen(facts, 443, " ssl http2"), ""),
+    };
+    let flexible = if wanted.cloudflare { FLEXIBLE } else { "" };
+    let to_https = format!(
+        "server {{
+{http}{named}{challenge}
     location / {{
 {flexible}        return 308 https://$host$request_uri;
     }}
 }}
-
+"
+    );
+    let server = format!(
+        "
 server {{
-{https}{http2}    server_name {names};
-    server_tokens off;
-{real_ip}
-    ssl_certificate     {chain};
+{https}{named}    ssl_certificate     {chain};
     ssl_certificate_key {key};
     include {TLS};
 
 {challenge}
 {service}}}
-",
-                http = listen(facts, 80, ""),
-                flexible = if wanted.cloudflare { FLEXIBLE } else { "" },
-            )
-        }
-    };
-    text
+"
+    );
+    text + &to_https + &server
 }

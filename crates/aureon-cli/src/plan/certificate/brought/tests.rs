@@ -1,4 +1,6 @@
-//! Certificates of `tests/certificates`, made by openssl for these tests and of no worth to anybody.
+//! Certificates of `tests/certificates`, made by openssl for these tests and of no worth to
+//! anybody: they last a hundred years, so that no test has to be mended when one ends. The time
+//! that counts is the host's, and is a number here.
 
 use std::path::PathBuf;
 
@@ -69,7 +71,7 @@ fn what_is_no_key_or_no_certificate_is_refused() {
     let parsed = parse(b"hello", b"hello").map_err(|refusal| refusal.id);
     assert_eq!(parsed.err().as_deref(), Some("certificate/no-pem"));
     let garbage = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    let key = std::fs::read(path("ec.key")).unwrap();
+    let key = fs::read(path("ec.key")).unwrap();
     let brought = parse(garbage, &key).map_err(|refusal| refusal.id).unwrap();
     let (wanted, facts) = (samples::wanted(), samples::facts());
     let refusal = check(&brought, &wanted, &facts, &mut samples::plan()).unwrap_err();
@@ -120,8 +122,8 @@ fn one_that_is_signed_by_itself_is_526_or_a_warning_in_every_browser() {
 
 #[test]
 fn carriage_returns_do_not_matter() {
-    let text = std::fs::read_to_string(path("ec.pem")).unwrap();
-    let key = std::fs::read(path("ec.key")).unwrap();
+    let text = fs::read_to_string(path("ec.pem")).unwrap();
+    let key = fs::read(path("ec.key")).unwrap();
     let plain = parse(text.as_bytes(), &key)
         .map_err(|refusal| refusal.id)
         .unwrap();

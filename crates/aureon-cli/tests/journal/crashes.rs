@@ -1,6 +1,7 @@
 //! Everything ends at the n-th call of a program that changes files: before it, after it, or with
-//! what is not on the disk yet torn; or that call fails and nothing ends. Then the next run heals and undoes, and the tree is compared
-//! with what it was: content, mode, owner, time, links, directories.
+//! what is not on the disk yet torn; or that call fails and nothing ends. Then the next run heals
+//! and undoes, and the tree is compared with what it was: content, mode, owner, time, links,
+//! directories.
 //!
 //! A sample of the crash points is taken, from a seed that is told (`SEED=…` replays);
 //! `CRASHES=all` takes all of them, which are some minutes, `CRASHES=torn` all of one way.

@@ -157,7 +157,7 @@ impl Journal {
     #[must_use]
     pub fn lock_script(&self, break_lock: bool) -> String {
         let lock = if break_lock { "lock break" } else { "lock" };
-        self.script(&format!("{lock}\njoin_run ''\nheal\n"))
+        self.relayed(lock, "heal")
     }
 
     /// The script that begins a run.
@@ -249,7 +249,7 @@ impl Journal {
             Back::Last => "undo_runs last",
             Back::All => "undo_runs",
         };
-        let script = self.script(&format!("join_run ''\n{which}\n"));
+        let script = self.relayed("", which);
         checked(host.run(&script, &mut std::io::empty(), told)?).map(drop)
     }
 
@@ -260,6 +260,14 @@ impl Journal {
     pub fn unlock(&self, host: &mut dyn Host) -> Result<(), JournalError> {
         let script = self.script("unlock\n");
         checked(host.run(&script, &mut std::io::empty(), &mut |_| {})?).map(drop)
+    }
+
+    /// Behind `before`, what goes on to its end though nobody listens any more.
+    fn relayed(&self, before: &str, what: &str) -> String {
+        let relayed = format!("{{\n{what}\nwell\n}} 2>&1 | relay\n");
+        self.script(&format!(
+            "{before}\njoin_run ''\nrm -f \"$AUREON_STATE/lock/well\"\n{relayed}"
+        ))
     }
 
     /// A whole script: who, the prelude, and then this.

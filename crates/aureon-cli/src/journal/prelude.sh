@@ -373,11 +373,11 @@ restore() (
     leave "$1" "$2: somebody else has changed it; what was there before: $kept"
     exit 0
   elif [ "$before" = nothing ]; then
-    rm -f "$here" || fail "$2 can not be removed"
+    rm -f "$here" && sync "$directory" || fail "$2 can not be removed"
     say "removed $2"
   else
-    cp -a "$kept" "$temporary" && sync -f "$temporary" && mv -fT "$temporary" "$here" ||
-      fail "$2 can not be put back"
+    cp -a "$kept" "$temporary" && sync -f "$temporary" && mv -fT "$temporary" "$here" &&
+      sync "$directory" || fail "$2 can not be put back"
     say "put back $2"
   fi
   put_time_back "$(dirname "$2")" "$4" "$5"
@@ -511,13 +511,26 @@ ended() {
 }
 
 # hear: what a step prints, to whoever watches and into the journal; ends as the step did. The
-# step goes on when nobody watches any more.
+# step goes on when nobody watches any more, or when the disk is full.
 hear() {
   while IFS= read -r line || [ -n "$line" ]; do
-    printf '%s\n' "$line" >>"$AUREON_RUN/said"
+    printf '%s\n' "$line" >>"$AUREON_RUN/said" || :
     say "$line"
   done
+  touch "$AUREON_STATE/lock/busy" || :
   [ "$(last_event)" = "done" ]
+}
+
+# relay: the same for what is not a step; ends well if what comes through has ended with `well`.
+relay() {
+  while IFS= read -r line || [ -n "$line" ]; do say "$line"; done
+  touch "$AUREON_STATE/lock/busy" || :
+  rm "$AUREON_STATE/lock/well" 2>/dev/null
+}
+
+# well: for `relay`.
+well() {
+  : >"$AUREON_STATE/lock/well"
 }
 
 # last_event: the last one of the log that was written whole.
@@ -552,7 +565,9 @@ lock() {
     time=$(time_of "${AUREON_STATE%/*}")
     mkdir -p "$AUREON_STATE.new"
     printf '%s\n' "$time" >"$AUREON_STATE.new/time"
+    sync "$AUREON_STATE.new/time" "$AUREON_STATE.new"
     mv -T "$AUREON_STATE.new" "$AUREON_STATE"
+    sync "${AUREON_STATE%/*}"
   fi
   mkdir -p "$AUREON_STATE/journal"
   lock=$AUREON_STATE/lock
@@ -641,7 +656,7 @@ start_run() {
   mkdir -p "$new/undo" "$new/kept"
   printf 'who\t%s\nwhen\t%s\napp\t%s\nwhat\t%s\n' "$AUREON_WHO" "$(date +%s)" "$1" "$2" >"$new/about"
   : >"$new/log"
-  sync "$new/about"
+  sync "$new/about" "$new/log" "$new"
   mv -T "$new" "$AUREON_STATE/journal/$run"
   sync "$AUREON_STATE/journal"
   AUREON_RUN=$AUREON_STATE/journal/$run

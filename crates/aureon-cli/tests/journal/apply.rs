@@ -73,6 +73,9 @@ fn facts(host: &Scratch, wanted: &Wanted) -> Facts {
         disk_free_bytes: 1 << 30,
         ..Facts::default()
     };
+    if host.path("/etc/nginx/nginx.conf").exists() {
+        facts.nginx_version = Some((1, 22));
+    }
     let wants = host.path("/etc/systemd/system/multi-user.target.wants");
     for about in paths(wanted) {
         if let Some(name) = about.strip_prefix("package:") {

@@ -16,6 +16,16 @@ needs() {
     vim) echo python3-certbot ;;
   esac
 }
+nginx_files() {
+  nginx=$AUREON_ROOT/etc/nginx
+  umask 022
+  mkdir -p "$nginx/conf.d" "$nginx/snippets" "$nginx/sites-available" "$nginx/sites-enabled"
+  mkdir -p "$AUREON_ROOT/var/www/html"
+  echo 'include /etc/nginx/sites-enabled/*;' >"$nginx/nginx.conf"
+  echo 'server { listen 80 default_server; }' >"$nginx/sites-available/default"
+  ln -s /etc/nginx/sites-available/default "$nginx/sites-enabled/default"
+  echo hello >"$AUREON_ROOT/var/www/html/index.nginx-debian.html"
+}
 for word; do
   shift
   case $word in
@@ -39,6 +49,7 @@ case $verb in
       [ -e "$AUREON_ROOT/usr/sbin/policy-rc.d" ] || touch "$SCRATCH/started-by-surprise"
       mkdir -p "$AUREON_ROOT/usr/share/$name"
       echo "$name" >"$AUREON_ROOT/usr/share/$name/file"
+      [ "$name" != nginx-common ] || nginx_files
       touch "$packages/$name"
     done ;;
   purge)
@@ -54,6 +65,7 @@ case $verb in
       [ -e "$packages/$name" ] || continue
       if [ -n "$simulate" ]; then echo "Purg $name [1.0]"; continue; fi
       rm -rf "$AUREON_ROOT/usr/share/$name"
+      [ "$name" != nginx-common ] || rm -rf "$AUREON_ROOT/etc/nginx"
       rm "$packages/$name"
     done ;;
 esac
@@ -99,7 +111,7 @@ pub(crate) fn debian() -> Scratch {
     let host = Scratch::new();
     host.prepare(
         "umask 022
-mkdir -p etc/systemd/system etc/default opt run srv usr/sbin usr/share var/www
+mkdir -p etc/systemd/system etc/default opt run srv usr/sbin usr/share var
 printf 'debian\\n' >etc/hostname
 find . -depth -exec touch -h -d '2020-02-02 02:02:02.123456789' {} +",
     );

@@ -187,6 +187,19 @@ fn limit_lines(wanted: &Wanted, limits: &Limits) -> String {
     lines
 }
 
+/// The path of challenges, which is on port 80 of every site.
+fn challenge() -> String {
+    format!(
+        "    # Certificates are asked for and renewed through this path, whatever else is here.
+    location ^~ /.well-known/acme-challenge/ {{
+        root {ACME_ROOT};
+        default_type text/plain;
+        try_files $uri =404;
+    }}
+"
+    )
+}
+
 /// The site: on port 80 alone, or on 443 with 80 leading there.
 pub(crate) fn site(
     wanted: &Wanted,
@@ -204,15 +217,7 @@ pub(crate) fn site(
         true => format!("    include {CLOUDFLARE};\n"),
         false => String::new(),
     };
-    let challenge = format!(
-        "    # Certificates are asked for and renewed through this path, whatever else is here.
-    location ^~ /.well-known/acme-challenge/ {{
-        root {ACME_ROOT};
-        default_type text/plain;
-        try_files $uri =404;
-    }}
-"
-    );
+    let challenge = challenge();
     let service = format!(
         "{}
     location / {{

@@ -253,7 +253,7 @@ fn deployed_facts(id: &str) -> String {
 #[test]
 fn a_second_plan_is_empty() {
     let place = Place::new("second");
-    let first = out(&place.plan("public --http-only --domain example.com --json"));
+    let first = out(&place.plan("public --domain aureon.test --json"));
     let plan: serde_json::Value = serde_json::from_str(first.lines().last().unwrap()).unwrap();
     let steps = plan["steps"].as_array().unwrap();
     let switch = steps
@@ -262,7 +262,9 @@ fn a_second_plan_is_empty() {
         .unwrap();
     let id = switch["desired"].as_str().unwrap().trim();
     place.write("deployed.facts", &deployed_facts(id));
-    let line = "plan root@203.0.113.7 public --http-only --domain example.com --aureond aureond";
+    // As it was deployed when it was recorded, with a certificate of a test's authority.
+    let line = "plan root@203.0.113.7 public --domain aureon.test --aureond aureond \
+                --acme-server https://10.77.2.1:14000/dir";
     let again = place.run(&format!("{line} --facts deployed.facts"));
     assert!(again.status.success(), "{}", err(&again));
     assert!(

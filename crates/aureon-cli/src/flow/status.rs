@@ -66,7 +66,7 @@ fn status_of(context: &Context, host: &mut Ssh, target: &Target) -> Result<bool,
             "previous": facts.previous, "releases": facts.releases, "secrets": facts.secrets,
             "certificate_ends_s": certificate.map(|one| one.ends_s),
             "firewall": facts.firewall.active, "unfinished": facts.unfinished,
-            "runs_done": facts.runs}),
+            "journal": history}),
         );
         return Ok(runs);
     }

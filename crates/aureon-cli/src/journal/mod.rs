@@ -296,7 +296,9 @@ fn checked(answer: Answer) -> Result<String, JournalError> {
         _ => {
             let said = [answer.stdout, answer.stderr].concat();
             let error = said.lines().find_map(|line| line.strip_prefix("error: "));
-            let why = error.map_or_else(|| last(&said), str::to_owned);
+            // A program's own words stand right before ours.
+            let own = said.split("\nfailed: ").next().unwrap_or_default();
+            let why = error.map_or_else(|| last(own), str::to_owned);
             Err(JournalError::Failed(why))
         }
     }

@@ -10,6 +10,7 @@ mod brought;
 mod names;
 pub(crate) mod reach;
 
+use super::nginx::files::ACME_ROOT;
 use super::shell::{self, word};
 use super::{Act, Plan, Refusal, Step, Undo};
 use crate::facts::Facts;
@@ -142,7 +143,9 @@ fn probe(wanted: &Wanted) -> Step {
             .map(|name| reach::url(wanted, name) + "\n")
             .collect(),
         apply: format!(
-            "undo_by {}\nprintf '%s\\n' {} >{file}\nchmod 0644 {file}\n",
+            "make_dir {ACME_ROOT}/.well-known 0755 root:root\n\
+             make_dir {ACME_ROOT}/.well-known/acme-challenge 0755 root:root\n\
+             undo_by {}\nprintf '%s\\n' {} >{file}\nchmod 0644 {file}\n",
             word(&format!("rm -f {file}")),
             word(text.trim_end()),
         ),

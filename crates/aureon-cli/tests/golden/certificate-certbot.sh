@@ -1,4 +1,6 @@
 # ---- certificate/reach
+make_dir /var/www/aureon-acme/.well-known 0755 root:root
+make_dir /var/www/aureon-acme/.well-known/acme-challenge 0755 root:root
 undo_by 'rm -f /var/www/aureon-acme/.well-known/acme-challenge/aureon-blog'
 printf '%s\n' 'aureon blog example.com www.example.com' >/var/www/aureon-acme/.well-known/acme-challenge/aureon-blog
 chmod 0644 /var/www/aureon-acme/.well-known/acme-challenge/aureon-blog

@@ -120,6 +120,14 @@ impl Say {
         }
     }
 
+    /// So much of a step is done: on a terminal, where its line is open.
+    pub fn progress(&self, at: (usize, usize), title: &str, done: u64, of: u64) {
+        if self.waits() && of > 0 {
+            let percent = done.saturating_mul(100) / of;
+            self.tell(&format!("\r[{}/{}] {title} … {percent} % ", at.0, at.1));
+        }
+    }
+
     /// The step has ended.
     pub fn end(&self, at: (usize, usize), id: &str, title: &str, ok: bool, time: Duration) {
         let state = if ok { "ok" } else { "failed" };
@@ -130,7 +138,14 @@ impl Say {
         }
         let taken = format!("{state} ({:.1} s)\n", time.as_secs_f64());
         if self.waits() {
-            self.tell(&taken);
+            // Over what was told of its progress.
+            let line = format!(
+                "\r[{}/{}] {title}: {}      \n",
+                at.0,
+                at.1,
+                taken.trim_end()
+            );
+            self.tell(&line);
         } else if !self.quiet || !ok {
             self.tell(&format!("[{}/{}] {title}: {taken}", at.0, at.1));
         }

@@ -221,8 +221,17 @@ impl<'a> Work<'a> {
         let ended = match (step.act, self.release) {
             (Act::Upload, Some(release)) => {
                 let objects = lacking(host, release)?;
-                self.sent += stream_bytes(&objects);
-                let mut stream = Stream::new(objects, |_| {});
+                let all = stream_bytes(&objects);
+                self.sent += all;
+                let mut percent = 0;
+                let mut stream = Stream::new(objects, |sent| {
+                    // Not for each piece: a terminal is slower than the line.
+                    let now = sent.saturating_mul(100) / all.max(1);
+                    if now > percent {
+                        percent = now;
+                        say.progress(at, &step.title, sent, all);
+                    }
+                });
                 self.journal.step(host, run, step, &mut stream, &mut told)
             }
             (Act::Key, _) => {

@@ -142,13 +142,7 @@ fn probe(wanted: &Wanted) -> Step {
             .iter()
             .map(|name| reach::url(wanted, name) + "\n")
             .collect(),
-        apply: format!(
-            "make_dir {ACME_ROOT}/.well-known 0755 root:root\n\
-             make_dir {ACME_ROOT}/.well-known/acme-challenge 0755 root:root\n\
-             undo_by {}\nprintf '%s\\n' {} >{file}\nchmod 0644 {file}\n",
-            word(&format!("rm -f {file}")),
-            word(text.trim_end()),
-        ),
+        apply: format!("certificate_token {file} {}\n", word(text.trim_end())),
         undo: Undo::Kept,
         act: Act::Reach,
     }
@@ -179,7 +173,7 @@ fn issue(wanted: &Wanted, facts: &Facts, email: Option<&str>, server: Option<&st
         current: there.map_or_else(String::new, |it| it.names.join("\n") + "\n"),
         desired: wanted.domains.join("\n") + "\n",
         apply: format!(
-            "rm -f {}\ncertificate_issue {}{}{account}{names}\n",
+            "certificate_token_away {}\ncertificate_issue {}{}{account}{names}\n",
             reach::file(wanted),
             name(wanted),
             server_words(server),

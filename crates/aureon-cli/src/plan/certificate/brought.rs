@@ -349,7 +349,7 @@ fn check_issuer(
                     browser does"
                     .to_owned(),
             fix: "turn the orange cloud on and write `cloudflare = true`, or let certbot ask for \
-                  one (take certificate and certificate_key out)"
+                  one (take cert and key out)"
                 .to_owned(),
         });
     }

@@ -1,12 +1,31 @@
 # ---- Certificates (plan/certificate.rs)
 
+# certificate_token FILE TEXT: where the authority's challenges will lie, for everybody to read.
+certificate_token() (
+  undo_by "certificate_token_away $1"
+  umask 022
+  mkdir -p "${1%/*}"
+  printf '%s\n' "$2" >"$1"
+)
+
+# certificate_token_away FILE: with the directories that are empty without it, as certbot does.
+certificate_token_away() (
+  rm -f "$1"
+  rmdir "${1%/*}" "${1%/*/*}" 2>/dev/null || :
+)
+
 # certificate_issue NAME OPTION…: by certbot, through the webroot of our sites.
 certificate_issue() (
   name=$1
   shift
   # What certbot makes here besides is removed again if it was not there before.
+  # shellcheck disable=SC2012 # certbot's own names
   before=$(cd /etc/letsencrypt && ls -A | tr '\n' ' ')
-  undo_by "certificate_back $name '$before'"
+  made=
+  for directory in /var/lib/letsencrypt /var/log/letsencrypt; do
+    [ -e "$directory" ] || made="$made $directory"
+  done
+  undo_by "certificate_back $name '$before' '$made'"
   keep_time /etc/letsencrypt /var/lib /var/log
   # The deploy hook is kept by certbot and runs after each renewal.
   certbot certonly --non-interactive --agree-tos --webroot -w /var/www/aureon-acme \
@@ -26,8 +45,8 @@ certificate_rehearse() (
   say "a renewal works"
 )
 
-# certificate_back NAME BEFORE: what was there before in /etc/letsencrypt stays, and everything if
-# somebody else has a certificate there by now.
+# certificate_back NAME BEFORE MADE: what was there before in /etc/letsencrypt stays, and everything
+# if somebody else has a certificate there by now. MADE are directories that certbot has made.
 certificate_back() (
   [ -d /etc/letsencrypt ] || exit 0
   if [ -e "/etc/letsencrypt/renewal/$1.conf" ]; then
@@ -42,6 +61,9 @@ certificate_back() (
       *" ${there##*/} "*) ;;
       *) rm -rf "$there" ;;
     esac
+  done
+  for there in $3; do
+    rm -rf "$there"
   done
 )
 

@@ -166,7 +166,7 @@ fn wildcard(wanted: &Wanted, name: &str) -> Result<(), Refusal> {
     Err(refuse(
         "certificate/wildcard",
         format!("an authority gives no certificate for {name} by HTTP, only by DNS"),
-        "name each domain, or bring a certificate (certificate, certificate_key)".to_owned(),
+        "name each domain, or bring a certificate (--cert, --key)".to_owned(),
     ))
 }
 

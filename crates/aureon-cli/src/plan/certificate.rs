@@ -10,7 +10,6 @@ mod brought;
 mod names;
 pub(crate) mod reach;
 
-use super::nginx::files::ACME_ROOT;
 use super::shell::{self, word};
 use super::{Act, Plan, Refusal, Step, Undo};
 use crate::facts::Facts;

@@ -6,7 +6,7 @@
 //! sites share lies in snippets that only ours include. Each step ends with `nginx -t`, and a step
 //! that fails is taken back before Nginx has heard of it.
 
-pub(crate) mod files;
+mod files;
 
 use super::shell;
 use super::{Act, Plan, Refusal, Step, Undo};

@@ -17,6 +17,10 @@ const LINES: u32 = 100;
 /// Shows the log of each host.
 pub(super) fn run(context: &Context) -> Result<(), Failure> {
     let target = context.target()?;
+    if context.arguments.has(Flag::Follow) && target.hosts.len() > 1 {
+        let fix = "write aureon logs -f USER@HOST";
+        return Err(Failure::usage("--follow", "one host is followed", fix));
+    }
     context.each_host(&target, |host| logs_of(context, host, &target.app))
 }
 

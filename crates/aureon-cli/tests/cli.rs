@@ -206,12 +206,17 @@ fn a_plan_for_machines_is_an_object() {
 #[test]
 fn the_script_of_a_plan_is_shell() {
     let place = Place::new("script");
-    let output = place.plan("public --domain example.com --script");
+    let output = place.plan("public --domain example.com --script --contents contents.tar");
     let script = place.0.join("script.sh");
     fs::write(&script, &output.stdout).unwrap();
     let read = Command::new("sh").arg("-n").arg(&script).output().unwrap();
     assert!(read.status.success(), "{}", err(&read));
     assert!(out(&output).starts_with("#!/bin/sh\n"));
+    let mut list = Command::new("tar");
+    list.arg("-tf").arg(place.0.join("contents.tar"));
+    let listed = list.output().unwrap();
+    // The page, the configuration, the program, the manifest; and that it was the last.
+    assert_eq!(out(&listed).lines().count(), 5, "{listed:?}");
     assert!(err(&output).is_empty(), "{}", err(&output));
 }
 

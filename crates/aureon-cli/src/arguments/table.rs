@@ -190,6 +190,8 @@ pub enum Flag {
     Record,
     /// `--script`
     Script,
+    /// `--contents`
+    Contents,
     /// `--dry-run`
     DryRun,
     /// `--last`
@@ -394,6 +396,14 @@ pub const FLAGS: &[FlagRow] = &[
         "script",
         "",
         "Print the plan as a shell script",
+        &[Plan],
+    ),
+    row(
+        Flag::Contents,
+        None,
+        "contents",
+        "FILE",
+        "Write what that script reads as its input",
         &[Plan],
     ),
     row(

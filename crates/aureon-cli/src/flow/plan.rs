@@ -2,6 +2,8 @@
 //!
 //! The steps are planned here for `deploy` too, so that both show the same.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -14,6 +16,7 @@ use crate::fitness;
 use crate::limits;
 use crate::plan::{Act, Plan, Undo, plan as make_plan, script};
 use crate::release::Release;
+use crate::release::upload::{Stream, objects};
 use crate::say::{Say, Tone};
 use crate::wanted::{Deployment, Reader, Serves};
 
@@ -54,7 +57,23 @@ fn plan_one(
     } else {
         show(&context.say, &plan);
     }
-    Ok(())
+    match context.arguments.path(Flag::Contents) {
+        Some(path) => write_contents(&path, &release),
+        None => Ok(()),
+    }
+}
+
+/// All contents of the release, as a script that is run by hand reads them.
+fn write_contents(path: &Path, release: &Release) -> Result<(), Failure> {
+    let mut stream = Stream::new(objects(release), |_| {});
+    let written = File::create(path).and_then(|mut file| io::copy(&mut stream, &mut file));
+    let failed = |error| {
+        Failure::new(
+            format!("{} can not be written: {error}", path.display()),
+            "",
+        )
+    };
+    written.map(drop).map_err(failed)
 }
 
 /// The release, once it is known that what is in it runs on the host.

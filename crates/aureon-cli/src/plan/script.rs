@@ -12,13 +12,19 @@ pub fn render(plan: &Plan) -> String {
     // Steps bring functions of their own, and `lock` has a word that nobody says here.
     let mut out = String::from("#!/bin/sh\n# shellcheck disable=SC2119,SC2120,SC2218,SC2317\n");
     let title = format!(
-        "Deploys {} to {}, as `aureon deploy` would do it. Run it as root on the host: sh FILE. \
+        "Deploys {} to {}, as `aureon deploy` would do it. Run it as root on the host: sh SCRIPT. \
          Each step is taken back when it fails; `aureon undo` takes all of it back.",
         plan.app, plan.host
     );
     out.push_str(&comment(&title));
     for warning in &plan.warnings {
         out.push_str(&comment(&format!("Know before: {warning}")));
+    }
+    if plan.steps.iter().any(|step| step.act == Act::Upload) {
+        out.push_str(&comment(
+            "It reads the contents of the release as its standard input: add --contents FILE to the \
+             command that printed this, and run it by: sh SCRIPT <FILE.",
+        ));
     }
     out.push_str("#\n");
     out.push_str(PRELUDE);
@@ -60,7 +66,7 @@ fn undo_text(step: &Step) -> String {
 fn act_text(act: Act) -> String {
     match act {
         Act::Host => String::new(),
-        Act::Upload => comment("Its standard input is what the host lacks: see `aureon deploy`."),
+        Act::Upload => comment("Reads contents from this script's standard input."),
         Act::Key => comment("Its standard input is the private key."),
         Act::Reach => comment("A deploy then asks for the file by name, from where it runs."),
         Act::Anew => comment("A deploy runs this through a new ssh connection."),

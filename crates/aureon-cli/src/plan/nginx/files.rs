@@ -233,14 +233,7 @@ pub(crate) fn site(
         let server = format!("server {{\n{http}{named}{challenge}\n{service}}}\n");
         return text + &server;
     };
-    let (https, http2) = match facts
-        .nginx_version
-        .is_some_and(|version| version >= (1, 25))
-    {
-        true => (listen(facts, 443, " ssl"), "    http2 on;\n"),
-        // Newer ones understand it too, and say that it is the old word.
-        false => (listen(facts, 443, " ssl http2"), ""),
-    };
+    let https = listen_tls(facts);
     let flexible = if wanted.cloudflare { FLEXIBLE } else { "" };
     let to_https = format!(
         "server {{

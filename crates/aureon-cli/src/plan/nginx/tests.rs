@@ -128,6 +128,17 @@ fn limits_are_the_services() {
 }
 
 #[test]
+fn http2_is_spelled_as_this_nginx_does() {
+    let of = |version| site_of(move |_, facts| facts.nginx_version = version);
+    for old in [None, Some((1, 22)), Some((1, 24))] {
+        let site = of(old);
+        assert!(site.contains("listen 443 ssl http2;") && !site.contains("http2 on;"));
+    }
+    let site = of(Some((1, 26)));
+    assert!(site.contains("listen 443 ssl;\n") && site.contains("\n    http2 on;\n"));
+}
+
+#[test]
 fn it_is_never_localhost() {
     let site = site_of(|_, _| {});
     assert!(site.contains("proxy_pass http://127.0.0.1:8080;") && !site.contains("localhost"));

@@ -180,6 +180,16 @@ impl Journal {
         ))
     }
 
+    /// The script that takes runs back.
+    #[must_use]
+    pub fn undo_script(&self, back: Back) -> String {
+        let which = match back {
+            Back::Last => "undo_runs last",
+            Back::All => "undo_runs",
+        };
+        self.relayed("", which)
+    }
+
     /// The script of a step.
     #[must_use]
     pub fn step_script(&self, run: &Run, step: &Step) -> String {
@@ -245,11 +255,7 @@ impl Journal {
         back: Back,
         told: Told<'_>,
     ) -> Result<(), JournalError> {
-        let which = match back {
-            Back::Last => "undo_runs last",
-            Back::All => "undo_runs",
-        };
-        let script = self.relayed("", which);
+        let script = self.undo_script(back);
         checked(host.run(&script, &mut std::io::empty(), told)?).map(drop)
     }
 

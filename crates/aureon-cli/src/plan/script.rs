@@ -22,8 +22,8 @@ pub fn render(plan: &Plan) -> String {
     }
     if plan.steps.iter().any(|step| step.act == Act::Upload) {
         out.push_str(&comment(
-            "It reads the contents of the release as its standard input: add --contents FILE to the \
-             command that printed this, and run it by: sh SCRIPT <FILE.",
+            "It reads the contents of the release as its standard input: add --contents FILE to \
+             the command that printed this, and run it by: sh SCRIPT <FILE.",
         ));
     }
     out.push_str("#\n");

@@ -434,3 +434,29 @@ fn of_two_who_want_the_lock_one_gets_it() {
         assert_eq!(codes, [Some(0), Some(75), Some(75)]);
     }
 }
+
+#[test]
+fn an_undo_runs_to_its_end_though_nobody_listens_any_more() {
+    let mut host = host();
+    let before = host.tree();
+    // A program that says more than a pipe holds, and minds that it can not.
+    let apply = "undo_by 'seq 1 40000'\nput /etc/file 0644 ME <<'END'\nwritten\nEND\n";
+    let run = begun(&mut host);
+    alice()
+        .step(
+            &mut host,
+            &run,
+            &step("loud", apply),
+            &mut empty(),
+            &mut ignore,
+        )
+        .unwrap();
+    alice().finish(&mut host, &run, "finished").unwrap();
+    let mut command = host.command(&alice().undo_script(Back::All));
+    command.stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    child.wait().unwrap();
+    alice().unlock(&mut host).unwrap();
+    assert_eq!(host.tree().difference(&before), "");
+}

@@ -65,11 +65,6 @@ fn check_one(context: &Context, host: &mut Ssh, deployment: &Deployment) -> Resu
             &format!("{domain}: {}", facts.leads(domain)),
         );
     }
-    if let Some(unfinished) = &facts.unfinished {
-        context.say.warn(&format!(
-            "the run {unfinished} was cut off; a deploy takes it back first"
-        ));
-    }
     let release = read_release(&context.say, deployment, &facts)?;
     let (files, bytes) = (release.entries().len(), release.bytes());
     tell(context, "release", &format!("{files} files, {bytes} bytes"));

@@ -103,8 +103,6 @@ fn facts_of_sound_host(
         return Ok(facts);
     };
     if context.arguments.has(Flag::DryRun) {
-        let text = format!("the run {unfinished} was cut off; a deploy would first take it back");
-        context.say.warn(&text);
         return Ok(facts);
     }
     context.say.note(&format!(

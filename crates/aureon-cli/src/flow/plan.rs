@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use similar::ChangeTag;
 
 use super::{Context, ask_facts, clock_warning, questions, recorded_facts};
 use crate::arguments::table::Flag;
@@ -113,6 +114,10 @@ pub(super) fn planned(
     let mut plan = make_plan(&deployment.wanted, facts, Some(release))?;
     host.clone_into(&mut plan.host);
     plan.warnings.extend(clock_warning(facts));
+    if let Some(run) = &facts.unfinished {
+        let text = format!("the run {run} was cut off; a deploy takes its open step back first");
+        plan.warnings.push(text);
+    }
     Ok(plan)
 }
 
@@ -191,6 +196,10 @@ fn as_text(say: &Say, plan: &Plan) -> String {
     for (at, step) in plan.steps.iter().enumerate() {
         let title = format!("\n{:>2}. {}\n", at + 1, step.title);
         out.push_str(&say.paint(Tone::Strong, &title));
+        if say.verbose {
+            let why = format!("    {}\n", step.why);
+            out.push_str(&say.paint(Tone::Weak, &why));
+        }
         out.push_str(&difference(say, &step.current, &step.desired));
         if let Undo::Not(why) = &step.undo {
             out.push_str(&format!("    can not be undone: {why}\n"));
@@ -199,10 +208,11 @@ fn as_text(say: &Say, plan: &Plan) -> String {
     out
 }
 
-/// What goes and what comes, line by line, with some lines around.
+/// What goes and what comes, line by line, with some lines around. Without `-v` comments that come
+/// are left out, and what is longer than a screen.
 fn difference(say: &Say, current: &str, desired: &str) -> String {
     let diff = similar::TextDiff::from_lines(current, desired);
-    let mut out = Vec::new();
+    let (mut out, mut more) = (Vec::new(), 0);
     for (at, group) in diff.grouped_ops(2).iter().enumerate() {
         if at > 0 {
             out.push("      …".to_owned());
@@ -213,20 +223,23 @@ fn difference(say: &Say, current: &str, desired: &str) -> String {
         {
             let line = change.value().trim_end_matches('\n');
             let (sign, tone) = match change.tag() {
-                similar::ChangeTag::Delete => ("-", Tone::Bad),
-                similar::ChangeTag::Insert => ("+", Tone::Good),
-                similar::ChangeTag::Equal => (" ", Tone::Weak),
+                ChangeTag::Delete => ("-", Tone::Bad),
+                ChangeTag::Insert => ("+", Tone::Good),
+                ChangeTag::Equal => (" ", Tone::Weak),
             };
-            out.push(say.paint(tone, &format!("    {sign} {line}")));
+            let words = line.trim_start();
+            let quiet = sign == "+" && (words.is_empty() || words.starts_with('#'));
+            let full = out.len() >= limits::DIFFERENCE_LINES;
+            if (quiet || full) && !say.verbose {
+                more += 1;
+            } else {
+                out.push(say.paint(tone, &format!("    {sign} {line}")));
+            }
         }
     }
-    let more = out.len().saturating_sub(limits::DIFFERENCE_LINES);
-    if more > 1 && !say.verbose {
-        out.truncate(limits::DIFFERENCE_LINES);
-        out.push(say.paint(
-            Tone::Weak,
-            &format!("      … {more} more lines: -v shows them"),
-        ));
+    if more > 0 {
+        let text = format!("      … and {more} lines that -v shows");
+        out.push(say.paint(Tone::Weak, &text));
     }
     out.iter().map(|line| [line, "\n"].concat()).collect()
 }

@@ -424,32 +424,40 @@ leave() {
   mkdir -p "$AUREON_RUN/left" && mv -f "$AUREON_RUN/undo/$1" "$AUREON_RUN/left/$1"
 }
 
+# others_that_go NAME…: packages that would go with these and are not among $ours.
+others_that_go() {
+  for other in $(apt -s purge "$@" | awk '$1 == "Purg" || $1 == "Remv" { print $2 }'); do
+    case $ours in
+      *" $other "*) ;;
+      *) printf ' %s' "$other" ;;
+    esac
+  done
+}
+
 # purge_packages NAME…: those of them that nothing else needs by now.
 purge_packages() (
   ours=" "
   for name; do
     if dpkg-query -W "$name" >/dev/null 2>&1; then ours="$ours$name "; fi
   done
-  going=
-  for name in $ours; do
-    needed_by=
-    for other in $(apt -s purge "$name" | awk '$1 == "Purg" || $1 == "Remv" { print $2 }'); do
-      case $ours in
-        *" $other "*) ;;
-        *) needed_by="$needed_by $other" ;;
-      esac
-    done
-    if [ -n "$needed_by" ]; then
-      say "left: the package $name stays: needed by$needed_by"
-    else
-      going="$going $name"
-    fi
-  done
-  [ -n "$going" ] || exit 0
+  going=$ours
   # shellcheck disable=SC2086 # names of packages, one a word
-  apt purge $going || { dpkg --configure -a && apt purge $going; } </dev/null ||
-    fail "not purged:$going"
-  say "purged$going"
+  if [ "$ours" != " " ] && [ -n "$(others_that_go $ours)" ]; then
+    going=
+    for name in $ours; do
+      needed_by=$(others_that_go "$name")
+      if [ -n "$needed_by" ]; then
+        say "left: the package $name stays: needed by$needed_by"
+      else
+        going="$going $name"
+      fi
+    done
+  fi
+  # shellcheck disable=SC2086
+  set -- $going
+  [ $# -gt 0 ] || exit 0
+  apt purge "$@" || { dpkg --configure -a && apt purge "$@"; } </dev/null || fail "not purged: $*"
+  say "purged $*"
 )
 
 # remove_leftover PATH: a file that a package has left behind, and directories that are empty then.

@@ -77,7 +77,8 @@ pub enum Act {
     Upload,
     /// The private key that the user brings travels as its standard input.
     Key,
-    /// When it is done, `certificate/reach.rs` looks from this machine whether the names lead there.
+    /// When it is done, `certificate/reach.rs` looks from this machine whether the names lead
+    /// there.
     Reach,
     /// Runs through a connection of its own ([`crate::host::Host::run_anew`]).
     Anew,

@@ -137,8 +137,9 @@ impl Release {
         gathered.finish(&wanted.app, &configuration_of(wanted))
     }
 
-    /// The name of this release if it is made at `unix_seconds`: `blog-20261125T124640Z-3f9a2b1c0d4e`.
-    /// What follows the time is the same for the same content.
+    /// The name of this release if it is made at `unix_seconds`:
+    /// `blog-20261125T124640Z-3f9a2b1c0d4e`. What follows the time is the same for the same
+    /// content.
     #[must_use]
     pub fn id(&self, unix_seconds: u64) -> String {
         format!("{}-{}-{}", self.app, show_time(unix_seconds), self.mark())

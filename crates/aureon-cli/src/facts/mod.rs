@@ -111,6 +111,8 @@ pub struct Facts {
     pub firewall: Firewall,
     /// Ports that Docker publishes on all addresses: they bypass ufw.
     pub docker_ports: Vec<u16>,
+    /// Whose they are, as far as Docker says.
+    pub docker_names: Vec<(u16, String)>,
     /// What the names of the site resolve to, as seen from here.
     pub dns: Vec<Resolved>,
     /// Files that a plan may write, as they are: every path that was asked for is here.

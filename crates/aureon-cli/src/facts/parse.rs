@@ -100,7 +100,12 @@ impl Facts {
             }
             ["listener_hex", address] => self.listeners.push(parse_hex_listener(address)?),
             ["address", address] => self.addresses.push(address.parse().ok()?),
-            ["docker", ports] => self.docker_ports.extend(parse_docker(ports)),
+            ["docker", ports, name] => {
+                let ports = parse_docker(ports);
+                let named = ports.iter().map(|port| (*port, name.to_owned()));
+                self.docker_names.extend(named);
+                self.docker_ports.extend(ports);
+            }
             ["ufw", "installed"] => self.firewall.installed = true,
             ["ufw", "active"] => self.firewall.active = true,
             ["ufw_rule", rule] => self.firewall.rules.push(rule.to_owned()),
@@ -314,12 +319,13 @@ mod tests {
     #[test]
     fn ports_that_docker_publishes_to_all_are_found() {
         let facts = parse(&[
-            "docker\t0.0.0.0:8080->80/tcp, :::8080->80/tcp, 443/tcp",
-            "docker\t127.0.0.1:5432->5432/tcp",
+            "docker\t0.0.0.0:8080->80/tcp, :::8080->80/tcp, 443/tcp\tweb",
+            "docker\t127.0.0.1:5432->5432/tcp\tdb",
             "listener\t0.0.0.0:9000\tdocker-proxy",
             "listener\t127.0.0.1:9001\tdocker-proxy",
         ]);
         assert_eq!(facts.docker_ports, [8080, 9000]);
+        assert_eq!(facts.docker_names[0], (8080, "web".to_owned()));
     }
 
     #[test]

@@ -74,7 +74,9 @@ network_facts() {
     for address in $(hostname -I 2>/dev/null); do fact address "$address"; done
   fi
   if have docker; then
-    docker ps --format '{{.Ports}}' 2>/dev/null | while read -r ports; do fact docker "$ports"; done
+    docker ps --format '{{.Names}} {{.Ports}}' 2>/dev/null | while read -r name ports; do
+      fact docker "$ports" "$name"
+    done
   fi
 }
 

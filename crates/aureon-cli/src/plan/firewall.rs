@@ -236,7 +236,11 @@ fn warn_of_docker(facts: &Facts, plan: &mut Plan) {
     if facts.docker_ports.is_empty() {
         return;
     }
-    let ports: Vec<String> = facts.docker_ports.iter().map(u16::to_string).collect();
+    let shown = facts.docker_ports.iter().map(|port| {
+        let name = facts.docker_names.iter().find(|(of, _)| of == port);
+        name.map_or_else(|| port.to_string(), |(_, name)| format!("{port} ({name})"))
+    });
+    let ports: Vec<String> = shown.collect();
     plan.warnings.push(format!(
         "Docker publishes TCP {} to everybody; no rule of ufw's changes that. Publish on 127.0.0.1 \
          (`-p 127.0.0.1:8080:80`) what is not for the world",
@@ -354,10 +358,11 @@ mod tests {
             (samples::wanted(), samples::facts(), samples::plan());
         wanted.firewall = false;
         facts.firewall.other = Some("firewalld".into());
-        facts.docker_ports = vec![5432];
+        facts.docker_ports = vec![5432, 9000];
+        facts.docker_names = vec![(5432, "db".into())];
         steps(&wanted, &facts, &mut plan).unwrap();
         assert!(plan.steps.is_empty());
-        assert!(plan.warnings[0].contains("5432"));
+        assert!(plan.warnings[0].contains("TCP 5432 (db), 9000 to"));
     }
 
     #[test]
@@ -365,6 +370,7 @@ mod tests {
         // The timer, what a command of ufw may still take then, and the restore's own work.
         let restore_s = 4;
         assert!(moves::DEADMAN_S + 1 + moves::LOCK_S + restore_s <= 90);
-        assert!(moves::COMMAND_S + 5 < moves::LOCK_S);
+        let command_s = moves::COMMAND_S + 5;
+        assert!(command_s < moves::LOCK_S, "{command_s}");
     }
 }

@@ -160,7 +160,7 @@ fn common(wanted: &Wanted, facts: &Facts, plan: &mut Plan) {
 /// other sites, of which the first answers for unknown names, that stays so.
 fn default_server(facts: &Facts, plan: &mut Plan) {
     let ours = |file: &String| file.contains("/zz-aureon-") || file.contains("/aureon-");
-    let stock = facts.nginx_stock_default || !facts.nginx_version.is_some();
+    let stock = facts.nginx_stock_default || facts.nginx_version.is_none();
     let theirs = facts.nginx_defaults.iter().filter(|file| !ours(file));
     let theirs: Vec<&String> = theirs.filter(|file| !(stock && *file == STOCK)).collect();
     let names = facts.nginx_names.iter().filter(|(_, file)| !ours(file));
@@ -178,7 +178,7 @@ fn default_server(facts: &Facts, plan: &mut Plan) {
     let mut step = Draft::new("nginx/default", "A default server that answers nothing");
     step.put(facts, DEFAULT, &files::default_server(facts));
     step.link(facts, DEFAULT_LINK, DEFAULT);
-    let fresh = !facts.nginx_version.is_some();
+    let fresh = facts.nginx_version.is_none();
     if fresh || facts.file(STOCK).is_some_and(crate::facts::File::exists) {
         step.apply.push_str(&format!("remove {STOCK}\n"));
         step.current
@@ -322,7 +322,7 @@ fn refuse_taken_ports(facts: &Facts) -> Result<(), Refusal> {
     let mut others = web.filter(|one| {
         // Without a name it may be Nginx itself.
         !one.program.starts_with("nginx")
-            && (!one.program.is_empty() || !facts.nginx_version.is_some())
+            && (!one.program.is_empty() || facts.nginx_version.is_none())
     });
     let Some(other) = others.next() else {
         return Ok(());

@@ -83,7 +83,7 @@ fn names_that_are_not_in_it_are_named() {
     let other = look("other.pem", "ec.key", |_, _| {});
     assert_eq!(other, Err("certificate/key-mismatch".to_owned()));
     let missing = look("ec.pem", "ec.key", |wanted, _| {
-        wanted.domains.push("a.b.example.com".into())
+        wanted.domains.push("a.b.example.com".into());
     });
     assert_eq!(missing, Err("certificate/names".to_owned()));
     assert!(covers("*.example.com", "www.example.com") && covers("Example.com", "example.COM"));

@@ -96,3 +96,7 @@ pub const REACH_BYTES_MAX: u64 = 64 << 10;
 pub const REACH_TRIES: u32 = 3;
 /// See [`REACH_TRIES`].
 pub const REACH_PAUSE: Duration = Duration::from_secs(1);
+
+/// Lines of the host's that are shown when a step has failed. 30: a screen, with the 20 that a service
+/// wrote last.
+pub const LAST_LINES: usize = 30;

@@ -108,6 +108,15 @@ impl Say {
         }
     }
 
+    /// What a step that failed said last; nothing when it has been told already.
+    pub fn last<'a>(&self, lines: impl IntoIterator<Item = &'a String>) {
+        if !self.json && !self.verbose {
+            for line in lines {
+                self.tell(&["    ", line, "\n"].concat());
+            }
+        }
+    }
+
     /// A step begins: number, of how many, its name for machines and for people.
     pub fn begin(&self, at: (usize, usize), id: &str, title: &str) {
         if self.json {

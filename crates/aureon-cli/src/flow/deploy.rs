@@ -5,6 +5,7 @@
 //! another by now, nothing is done. A step that fails has been taken back by the host itself; those
 //! before it stay, so that the next deploy goes on from there.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::process::Command as Process;
@@ -19,6 +20,7 @@ use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::host::{Host, Ssh};
 use crate::journal::{Back, Journal, Run, read};
+use crate::limits;
 use crate::plan::{Act, Plan, Step, certificate};
 use crate::release::Release;
 use crate::release::receipt::{Receipt, Said};
@@ -211,9 +213,14 @@ impl<'a> Work<'a> {
         say.begin(at, &step.id, &step.title);
         let begun = Instant::now();
         let said = &mut self.said;
+        let mut last = VecDeque::new();
         let mut told = |line: &str| {
             if !said.hear(line) {
                 say.host(line);
+                if last.len() == limits::LAST_LINES {
+                    last.pop_front();
+                }
+                last.push_back(line.to_owned());
             }
         };
         let ended = match (step.act, self.release) {
@@ -241,6 +248,10 @@ impl<'a> Work<'a> {
                 .step(host, run, step, &mut io::empty(), &mut told),
         };
         say.end(at, &step.id, &step.title, ended.is_ok(), begun.elapsed());
+        if ended.is_err() {
+            // What a service wrote before it ended is among them.
+            say.last(&last);
+        }
         ended?;
         match (step.act, self.wanted) {
             (Act::Reach, Some(wanted)) => Ok(certificate::reach::check(wanted)?),

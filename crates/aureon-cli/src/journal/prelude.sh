@@ -304,9 +304,11 @@ add_packages() (
   new=$(printf '%s\n' "$coming" | awk '$1 == "Inst" && $3 !~ /^\[/ { print $2 }' | tr '\n' ' ')
   raised=$(printf '%s\n' "$coming" | awk '$1 == "Inst" && $3 ~ /^\[/ { print $2 }' | tr '\n' ' ')
   [ -z "$raised" ] || say "these get a newer version, which undo does not take back: $raised"
-  # What nginx-common puts there and leaves there when it is purged. Ways back are gone in reverse.
-  page=/var/www/html/index.nginx-debian.html
-  [ -e "$AUREON_ROOT$page" ] || undo_by "remove_leftover $page" || exit 1
+  # What nginx-common and certbot put there and leave there when they are purged. Ways back are gone
+  # in reverse.
+  for leftover in /var/www/html/index.nginx-debian.html /var/lib/letsencrypt; do
+    [ -e "$AUREON_ROOT$leftover" ] || undo_by "remove_leftover $leftover" || exit 1
+  done
   undo_by "purge_packages $new" || exit 1
   # Debian's way to say that an installation starts nothing: invoke-rc.d(8).
   policy=$(next_number) && printf '#!/bin/sh\nexit 101\n' | put /usr/sbin/policy-rc.d 0755 0:0 ||
@@ -460,10 +462,15 @@ purge_packages() (
   say "purged $*"
 )
 
-# remove_leftover PATH: a file that a package has left behind, and directories that are empty then.
+# remove_leftover PATH: a file or an empty directory that a package has left behind, and those that
+# are empty then.
 remove_leftover() (
-  rm -f "$AUREON_ROOT$1"
-  rmdir -p --ignore-fail-on-non-empty "$(dirname "$AUREON_ROOT$1")" 2>/dev/null || :
+  if [ -d "$AUREON_ROOT$1" ]; then
+    rmdir "$AUREON_ROOT$1" || say "left: $1 stays: there is something in it"
+  else
+    rm -f "$AUREON_ROOT$1"
+    rmdir -p --ignore-fail-on-non-empty "$(dirname "$AUREON_ROOT$1")" 2>/dev/null || :
+  fi
 )
 
 # take_back FIRST: every change of this run from number FIRST on, the youngest first. After a crash

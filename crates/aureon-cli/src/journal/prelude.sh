@@ -213,7 +213,7 @@ put_link() (
   if [ -d "$here" ] && [ ! -L "$here" ]; then fail "$1 is a directory"; fi
   number=$(keep "$1" "link $2") || exit 1
   temporary=$(dirname "$here")/.aureon-$number
-  ln -s "$2" "$temporary" && mv -fT "$temporary" "$here" && sync "$(dirname "$here")" ||
+  ln -s -- "$2" "$temporary" && mv -fT "$temporary" "$here" && sync "$(dirname "$here")" ||
     fail "$1 can not be linked"
   say "linked $1 to $2"
 )
@@ -390,20 +390,23 @@ restore() (
 unmake_dir() (
   here=$AUREON_ROOT$2
   rm -rf "$(dirname "$here")/.aureon-$1"
-  if [ -d "$here" ] && [ ! -L "$here" ] && ! rmdir "$here" 2>/dev/null; then
-    leave "$1" "$2 stays: there is something in it"
-    exit 0
+  if [ -d "$here" ] && [ ! -L "$here" ]; then
+    if [ -n "$(find "$here" -mindepth 1 -print -quit)" ]; then
+      leave "$1" "$2 stays: there is something in it"
+      exit 0
+    fi
+    rmdir "$here" && sync "$(dirname "$here")" || fail "$2 can not be removed"
   fi
   put_time_back "$(dirname "$2")" "$3" "$4"
 )
 
 # restore_mode PATH MODE OWNER MODE-AFTER OWNER-AFTER: of a directory. The owner and then the mode
-# were changed, so there is a state between.
+# were changed, and are put back so: there are states between.
 restore_mode() (
   now=$(stat -L -c '%a %u:%g' "$AUREON_ROOT$1" 2>/dev/null) || exit 0
   case $now in
     "$2 $3") ;;
-    "$4 $5" | "$2 $5")
+    "$4 $5" | "$2 $5" | "$4 $3")
       chown "$3" "$AUREON_ROOT$1" && chmod "$2" "$AUREON_ROOT$1" || fail "$1 can not be put back"
       say "put back $1"
       ;;

@@ -7,7 +7,7 @@ use crate::{alice, ignore, step};
 use aureon_cli::facts::{Facts, File, Unit};
 use aureon_cli::host::Host as _;
 use aureon_cli::journal::{self, Back, JournalError};
-use aureon_cli::plan::{Plan, paths, plan, script};
+use aureon_cli::plan::{Plan, paths, plan, script, shell};
 use aureon_cli::wanted::{Certificate, Serves, Socket, Wanted};
 use std::fs;
 use std::io::empty;
@@ -274,4 +274,66 @@ chmod 755 usr/sbin/policy-rc.d",
     assert!(failed.is_err());
     assert_eq!(host.tree().timeless().difference(&before), "");
     assert_eq!(installed(&host), [""; 0]);
+}
+
+#[test]
+fn whatever_a_file_holds_the_shell_writes_that() {
+    let mut host = debian();
+    let mut seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let pieces: [&[u8]; 14] = [
+        b"END",
+        b"\n",
+        b"END1\n",
+        b"$HOME `id` $(id)",
+        b"'",
+        b"\"",
+        b"\\",
+        b"\r\n",
+        b"\0",
+        b"\xff",
+        "\u{e9}\u{2028}".as_bytes(),
+        b" \t",
+        b"<<'END'",
+        b"#",
+    ];
+    let mut contents: Vec<Vec<u8>> = Vec::new();
+    for _ in 0..30 {
+        let mut content = Vec::new();
+        loop {
+            // Knuth's MMIX, as in `crashes`.
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            match pieces.get((seed >> 33) as usize % (pieces.len() + 1)) {
+                Some(piece) => content.extend_from_slice(piece),
+                None => break,
+            }
+        }
+        contents.push(content);
+    }
+    let puts = contents.iter().enumerate();
+    let puts = puts.map(|(at, content)| shell::put(&format!("/etc/f{at}"), 0o644, "0:0", content));
+    one_step(&mut host, &puts.collect::<String>()).unwrap();
+    for (at, content) in contents.iter().enumerate() {
+        let written = fs::read(host.path(&format!("/etc/f{at}"))).unwrap();
+        assert!(
+            written == *content,
+            "{:?}",
+            String::from_utf8_lossy(content)
+        );
+    }
+    // And words: a link may lead to any name.
+    let words = [
+        "it's", "a b", "$HOME", "\\", "*", "~", "-n", "a;b", "\u{e9}", "=x", "!", "#",
+    ];
+    let links = words.iter().enumerate();
+    let links = links.map(|(at, name)| format!("put_link /etc/l{at} {}\n", shell::word(name)));
+    one_step(&mut host, &links.collect::<String>()).unwrap();
+    for (at, name) in words.iter().enumerate() {
+        let target = fs::read_link(host.path(&format!("/etc/l{at}"))).unwrap();
+        assert_eq!(target, PathBuf::from(name));
+    }
+    let said = undo(&mut host);
+    assert!(!said.contains("left:"), "{said}");
 }

@@ -33,6 +33,8 @@ find . -depth -exec touch -h -d '2020-02-02 02:02:02.123456789' {} +
 fn step(id: &str, apply: &str) -> Step {
     // The tests may not be root: files belong to whoever runs them.
     let apply = apply.replace(" ME", " \"$(id -u):$(id -g)\"");
+    // Root can give them away.
+    let apply = apply.replace(" OTHER", " \"$(id -u | sed 's/^0$/65534/'):$(id -g)\"");
     Step {
         id: id.to_owned(),
         title: format!("The step {id}"),
@@ -51,12 +53,12 @@ fn steps() -> Vec<Step> {
         step(
             "directories",
             "make_dir /opt/aureon 0755 ME\nmake_dir /opt/aureon/releases 0750 ME\n\
-             make_dir /etc/nginx 0755 ME\nmake_dir /opt 0755 ME\n",
+             make_dir /etc/nginx 0755 OTHER\nmake_dir /opt 0755 ME\n",
         ),
         step(
             "files",
             "put /etc/file 0600 ME <<'END'\nsecret $HOME `x` \\\\\nEND\n\
-             put /etc/new 0644 ME <<'END'\nnew\nEND\n\
+             put /etc/new 0644 OTHER <<'END'\nnew\nEND\n\
              put /etc/second 0644 ME <<'END'\nEND\n\
              put /opt/aureon/releases/x 0755 ME <<'END'\n#!/bin/sh\nEND\n",
         ),

@@ -33,6 +33,9 @@ pub const OUTPUT_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a script's standard error that are kept, the last ones. 64 KiB: a screen is 4.
 pub const ERRORS_BYTES_MAX: usize = 64 << 10;
 
+/// How long the client may take to end once the script has. 3 s: two round trips around the world.
+pub const END_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How long standard error is waited for once the client has ended. 1 s: it is there already, but a
 /// client that stays behind for the shared connection may hold it open.
 pub const ERRORS_PATIENCE: Duration = Duration::from_secs(1);

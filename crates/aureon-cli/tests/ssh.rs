@@ -173,6 +173,19 @@ fn what_ssh_says_is_told_with_what_to_try() {
 }
 
 #[test]
+fn what_a_script_leaves_running_does_not_keep_its_answer() {
+    let place = Place::new("left", LOCAL);
+    let end = place.0.join("end");
+    let script = format!(
+        "while [ ! -e '{}' ]; do sleep 0.1; done & echo done",
+        end.display()
+    );
+    let (answer, told) = run(&mut place.ssh(), &script, &mut io::empty());
+    assert_eq!((answer.unwrap().code, told), (0, vec!["done".to_owned()]));
+    fs::write(end, "").unwrap();
+}
+
+#[test]
 fn an_input_that_can_not_be_read_stops_it() {
     struct Broken;
     impl Read for Broken {

@@ -11,7 +11,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::SystemTime;
 
@@ -187,6 +187,17 @@ impl Ssh {
             }
         }
         drop(stdin);
+        // A program that the script left in the background may hold the connection open; the
+        // answer is there all the same.
+        let is_over = |lines: &Receiver<String>| loop {
+            match lines.recv_timeout(limits::END_PATIENCE) {
+                Ok(_) => {}
+                Err(error) => break error == RecvTimeoutError::Disconnected,
+            }
+        };
+        if heard.code.is_some() && !is_over(&lines) {
+            drop(child.kill());
+        }
         let status = child.wait().map_err(HostError::Client)?;
         // A client that stays behind for the shared connection may hold the pipe open.
         let stderr = errors.recv_timeout(limits::ERRORS_PATIENCE);

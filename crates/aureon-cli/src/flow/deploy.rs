@@ -48,12 +48,13 @@ fn deploy_one(
     let (say, wanted) = (&context.say, &deployment.wanted);
     let journal = context.journal();
     let facts = facts_of_sound_host(context, host, deployment, &journal)?;
-    if !std::mem::replace(built, true) {
+    let dry = context.arguments.has(Flag::DryRun);
+    if !dry && !std::mem::replace(built, true) {
         build(context, deployment)?;
     }
     let release = read_release(say, deployment, &facts)?;
     let plan = planned(host.name(), deployment, &facts, &release)?;
-    let ends = plan.steps.is_empty() || context.arguments.has(Flag::DryRun);
+    let ends = plan.steps.is_empty() || dry;
     // Whoever is asked has to see what about.
     if !say.quiet || !context.arguments.has(Flag::Yes) {
         show(say, &plan);

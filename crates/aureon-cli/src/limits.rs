@@ -103,3 +103,25 @@ pub const REACH_PAUSE: Duration = Duration::from_secs(1);
 /// Lines of the host's that are shown when a step has failed. 30: a screen, with the 20 that a service
 /// wrote last.
 pub const LAST_LINES: usize = 30;
+
+/// Files of a release. 50,000: the host makes one link for each, about a millisecond.
+pub const RELEASE_FILES_MAX: usize = 50_000;
+
+/// Bytes of a release. 4 GiB: an hour over 10 Mbit/s.
+pub const RELEASE_BYTES_MAX: u64 = 4 << 30;
+
+/// Bytes of a path within a release. 1,000: with what is before it on the host, a quarter of
+/// Linux's PATH_MAX (4,096).
+pub const RELEASE_PATH_BYTES_MAX: usize = 1_000;
+
+/// Bytes of a file's name: Linux's NAME_MAX.
+pub const RELEASE_NAME_BYTES_MAX: usize = 255;
+
+/// Directories in directories. 64: a link that leads upwards ends here at the latest.
+pub const RELEASE_DEPTH_MAX: usize = 64;
+
+/// Names that are told of what was left out. 100: a person reads no more.
+pub const RELEASE_LEFT_OUT_MAX: usize = 100;
+
+/// Bytes of the disk that stay free. 64 MiB: the journal and logs go on.
+pub const DISK_SPARE_BYTES: u64 = 64 << 20;

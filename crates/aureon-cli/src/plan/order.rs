@@ -73,8 +73,7 @@ pub fn rollback(
     named: Option<&str>,
     plan: &mut Plan,
 ) -> Result<(), Refusal> {
-    let port = switch::port(wanted, facts, None);
-    switch::rollback(wanted, facts, named, port, plan)
+    switch::rollback(wanted, facts, named, plan)
 }
 
 fn refuse(id: &str, cause: String, fix: &str) -> Refusal {

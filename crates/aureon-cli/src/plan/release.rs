@@ -4,11 +4,9 @@
 
 use super::{Act, Plan, Refusal, Step, Undo};
 use crate::facts::Facts;
+use crate::limits;
 use crate::release::Release;
 use crate::wanted::Wanted;
-
-/// Bytes of the disk that stay free. 64 MiB: the journal and logs go on.
-const DISK_SPARE_BYTES: u64 = 64 << 20;
 
 /// The name that the release has on the host, or gets.
 #[must_use]
@@ -31,7 +29,7 @@ pub(crate) fn steps(
     if facts.releases.contains(&id) {
         return Ok(());
     }
-    if release.bytes() + DISK_SPARE_BYTES > facts.disk_free_bytes {
+    if release.bytes() + limits::DISK_SPARE_BYTES > facts.disk_free_bytes {
         return Err(Refusal {
             id: "release/disk".to_owned(),
             cause: format!(

@@ -15,22 +15,33 @@ const FIRST_PORT: u16 = 8_080;
 /// the one that is wanted, or the first that is free. A program that opens its port itself gets
 /// another one with each release, since both run for a moment.
 pub(crate) fn port(wanted: &Wanted, facts: &Facts, release: Option<&Release>) -> u16 {
-    let moves = matches!(
+    let serves = |release: &Release| facts.current.as_deref().is_some_and(|id| release.is(id));
+    port_of(wanted, facts, release.is_none_or(serves))
+}
+
+/// `stays`: the release that serves is the one that will.
+fn port_of(wanted: &Wanted, facts: &Facts, stays: bool) -> u16 {
+    let moves = !stays && opens_its_port(wanted);
+    match (facts.app_port, wanted.port) {
+        // Two ports, of which the wanted one is the first.
+        (Some(port), _) if opens_its_port(wanted) && !moves => port,
+        (Some(_), _) if moves => first_free(wanted, facts),
+        (_, Some(port)) | (Some(port), None) => port,
+        (None, None) => first_free(wanted, facts),
+    }
+}
+
+fn opens_its_port(wanted: &Wanted) -> bool {
+    matches!(
         wanted.serves,
         Serves::Program {
             socket: Socket::Port,
             ..
         }
-    );
-    let serves = |release: &Release| facts.current.as_deref().is_some_and(|id| release.is(id));
-    let stays = !moves || release.is_none_or(serves);
-    match (facts.app_port, wanted.port) {
-        (Some(port), None) if stays => return port,
-        (None, Some(port)) => return port,
-        (Some(_), Some(port)) if !moves => return port,
-        (Some(port), Some(_)) if stays => return port,
-        _ => {}
-    }
+    )
+}
+
+fn first_free(wanted: &Wanted, facts: &Facts) -> u16 {
     let first = wanted.port.unwrap_or(FIRST_PORT);
     let taken = |port: &u16| {
         facts.app_port == Some(*port) || facts.listeners.iter().any(|other| other.port == *port)
@@ -83,7 +94,6 @@ pub(crate) fn rollback(
     wanted: &Wanted,
     facts: &Facts,
     named: Option<&str>,
-    port: u16,
     plan: &mut Plan,
 ) -> Result<(), Refusal> {
     let refuse = |id: &str, cause: String| {
@@ -108,6 +118,7 @@ pub(crate) fn rollback(
     }
     let site = matches!(wanted.serves, Serves::Site { .. });
     let how = if site { "upgrade" } else { "restart" };
+    let port = port_of(wanted, facts, false);
     plan.steps.push(attempt(wanted, id));
     plan.steps.push(switch(wanted, facts, id, how, port));
     Ok(())
@@ -183,5 +194,151 @@ fn prune(wanted: &Wanted) -> Step {
         apply: format!("release_prune {} {}\n", wanted.app, wanted.keep),
         undo: Undo::Not("a release that was cleared away is deployed again".to_owned()),
         act: Act::Host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+    use crate::facts::Listener;
+
+    /// A release of one page, and its name on a host at a time.
+    fn release(content: &str) -> Release {
+        let place = std::env::temp_dir().join(format!("aureon-switch-{}", std::process::id()));
+        let place = place.join(content);
+        std::fs::create_dir_all(place.join("site")).unwrap();
+        std::fs::write(place.join("site/index.html"), content).unwrap();
+        std::fs::write(place.join("aureond"), "\x7fELF").unwrap();
+        let mut wanted = samples::wanted();
+        wanted.serves = Serves::Site {
+            root: place.join("site"),
+            configuration: String::new(),
+        };
+        let release = Release::read(&wanted, &place.join("aureond")).unwrap();
+        std::fs::remove_dir_all(&place).unwrap();
+        release
+    }
+
+    fn port_program() -> Wanted {
+        Wanted {
+            serves: Serves::Program {
+                command: vec!["server".into()],
+                files: vec!["server".into()],
+                socket: Socket::Port,
+            },
+            ..samples::wanted()
+        }
+    }
+
+    fn ids(wanted: &Wanted, facts: &Facts, release: &Release, before: &[&str]) -> Vec<String> {
+        let mut plan = Plan::default();
+        for id in before {
+            let mut step = restart(wanted, 1);
+            step.id = (*id).to_owned();
+            plan.steps.push(step);
+        }
+        steps(wanted, facts, release, 8080, &mut plan).unwrap();
+        let added = plan.steps.into_iter().skip(before.len());
+        added
+            .map(|step| format!("{} {}", step.id, step.apply.trim()))
+            .collect()
+    }
+
+    #[test]
+    fn a_new_release_is_tried_and_switched_to_by_upgrade_or_by_restart() {
+        let (first, second) = (release("first"), release("second"));
+        let (mut facts, wanted) = (samples::facts(), samples::wanted());
+        let app = &wanted.app;
+        let health = health(&wanted);
+        let id = first.id(facts.time_s);
+        let fresh = ids(&wanted, &facts, &first, &["units/write"]);
+        assert_eq!(
+            fresh,
+            [
+                format!("release/try release_try {app} {id} {health}"),
+                format!("release/switch release_switch {app} restart {id} 8080 {health}")
+            ]
+        );
+        facts.releases = vec![id.clone()];
+        facts.current = Some(id.clone());
+        assert!(ids(&wanted, &facts, &first, &[]).is_empty());
+        let again = ids(&wanted, &facts, &first, &["configuration/environment"]);
+        assert_eq!(
+            again,
+            [format!("release/restart release_again {app} 8080 {health}")]
+        );
+        assert!(ids(&wanted, &facts, &second, &[])[1].contains(" upgrade "));
+        assert!(ids(&wanted, &facts, &second, &["units/write"])[1].contains(" restart "));
+        facts.current = Some(second.id(facts.time_s + 9));
+        facts.releases.extend(facts.current.clone());
+        let back = ids(&wanted, &facts, &first, &[]);
+        assert!(
+            back[1].contains(&id),
+            "a release that is kept does not travel: {back:?}"
+        );
+    }
+
+    #[test]
+    fn one_release_too_many_is_cleared_away() {
+        let (facts, mut wanted) = (samples::facts(), samples::wanted());
+        let mut facts = facts;
+        wanted.keep = 2;
+        let release = release("many");
+        facts.releases = vec![release.id(1).replace(release.mark(), "000000000000")];
+        facts.current = facts.releases.last().cloned();
+        assert_eq!(ids(&wanted, &facts, &release, &[]).len(), 2);
+        facts
+            .releases
+            .push(release.id(2).replace(release.mark(), "000000000001"));
+        assert!(ids(&wanted, &facts, &release, &[])[2].starts_with("release/prune"));
+    }
+
+    #[test]
+    fn a_way_back_leads_to_a_release_that_is_there_and_does_not_serve() {
+        let (mut facts, wanted) = (samples::facts(), samples::wanted());
+        let (one, two) = (
+            "x-20260101T000000Z-000000000001",
+            "x-20260101T000000Z-000000000002",
+        );
+        facts.releases = vec![one.to_owned(), two.to_owned()];
+        facts.current = Some(two.to_owned());
+        let go = |facts: &Facts, named| {
+            let mut plan = Plan::default();
+            rollback(&wanted, facts, named, &mut plan)
+                .map(|()| plan.steps[1].desired.clone())
+                .map_err(|refusal| refusal.id)
+        };
+        assert_eq!(go(&facts, None), Err("rollback/none".to_owned()));
+        assert_eq!(go(&facts, Some("x")), Err("rollback/unknown".to_owned()));
+        assert_eq!(go(&facts, Some(two)), Err("rollback/current".to_owned()));
+        assert_eq!(go(&facts, Some(one)), Ok(format!("{one}\n")));
+        facts.previous = Some(one.to_owned());
+        assert_eq!(go(&facts, None), Ok(format!("{one}\n")));
+    }
+
+    #[test]
+    fn a_program_that_opens_its_port_gets_another_one_with_each_release() {
+        let (mut facts, wanted) = (samples::facts(), port_program());
+        facts.listeners.clear();
+        facts.app_port = None;
+        let new = release("port");
+        assert_eq!(port(&wanted, &facts, Some(&new)), 8080);
+        facts.app_port = Some(8080);
+        let listens = |port| Listener {
+            address: "127.0.0.1".into(),
+            port,
+            program: "server".into(),
+        };
+        facts.listeners = vec![listens(8080)];
+        assert_eq!(port(&wanted, &facts, Some(&new)), 8081);
+        assert_eq!(port(&wanted, &facts, None), 8080);
+        facts.current = Some(new.id(1));
+        assert_eq!(port(&wanted, &facts, Some(&new)), 8080);
+        let site = samples::wanted();
+        assert_eq!(port(&site, &facts, Some(&release("site"))), 8080);
+        facts.current = None;
+        (facts.app_port, facts.listeners) = (Some(8081), vec![listens(8081)]);
+        assert_eq!(port(&wanted, &facts, Some(&new)), 8080);
     }
 }

@@ -14,21 +14,8 @@ use std::path::{Path, PathBuf};
 use aureon::files::mime::is_hashed;
 use sha2::{Digest, Sha256};
 
+use crate::limits;
 use crate::wanted::{Serves, Socket, Wanted};
-
-/// Files of a release. 50,000: the host makes one link for each, about a millisecond.
-pub const FILES_MAX: usize = 50_000;
-/// Bytes of a release. 4 GiB: an hour over 10 Mbit/s.
-pub const BYTES_MAX: u64 = 4 << 30;
-/// Bytes of a path within a release. 1,000: with what is before it on the host, a quarter of
-/// Linux's PATH_MAX (4,096).
-pub const PATH_BYTES_MAX: usize = 1_000;
-/// Bytes of a file's name: Linux's NAME_MAX.
-pub const NAME_BYTES_MAX: usize = 255;
-/// Directories in directories. 64: a link that leads upwards ends here at the latest.
-pub const DEPTH_MAX: usize = 64;
-/// Names that are told of what was left out. 100: a person reads no more.
-pub const LEFT_OUT_MAX: usize = 100;
 
 /// The first line of a manifest: what it is, and of which form.
 const FIRST_LINE: &str = "aureon-release 1";
@@ -280,7 +267,7 @@ struct Gathered {
 
 impl Gathered {
     fn leave_out(&mut self, path: &str, why: &str) {
-        if self.left_out.len() < LEFT_OUT_MAX {
+        if self.left_out.len() < limits::RELEASE_LEFT_OUT_MAX {
             self.left_out.push(format!("{path} ({why})"));
         }
     }
@@ -314,18 +301,21 @@ impl Gathered {
         place: &str,
         depth: usize,
     ) -> Result<(), ReleaseError> {
-        if depth > DEPTH_MAX {
+        if depth > limits::RELEASE_DEPTH_MAX {
             return Err(ReleaseError::TooMuch(
                 "directories in directories",
-                DEPTH_MAX as u64,
+                limits::RELEASE_DEPTH_MAX as u64,
             ));
         }
         let unreadable = |error| ReleaseError::Unreadable(directory.to_owned(), error);
         let mut names = Vec::new();
         for entry in fs::read_dir(directory).map_err(unreadable)? {
             names.push(entry.map_err(unreadable)?.file_name());
-            if names.len() > FILES_MAX {
-                return Err(ReleaseError::TooMuch("files", FILES_MAX as u64));
+            if names.len() > limits::RELEASE_FILES_MAX {
+                return Err(ReleaseError::TooMuch(
+                    "files",
+                    limits::RELEASE_FILES_MAX as u64,
+                ));
             }
         }
         names.sort();
@@ -375,8 +365,8 @@ impl Gathered {
                 break;
             }
             size += count as u64;
-            if self.bytes + size > BYTES_MAX {
-                return Err(ReleaseError::TooMuch("bytes", BYTES_MAX));
+            if self.bytes + size > limits::RELEASE_BYTES_MAX {
+                return Err(ReleaseError::TooMuch("bytes", limits::RELEASE_BYTES_MAX));
             }
             if head.len() < 4 {
                 head.extend(buffer[..count].iter().take(4));
@@ -406,12 +396,15 @@ impl Gathered {
     }
 
     fn push(&mut self, entry: Entry) -> Result<(), ReleaseError> {
-        if self.entries.len() == FILES_MAX {
-            return Err(ReleaseError::TooMuch("files", FILES_MAX as u64));
+        if self.entries.len() == limits::RELEASE_FILES_MAX {
+            return Err(ReleaseError::TooMuch(
+                "files",
+                limits::RELEASE_FILES_MAX as u64,
+            ));
         }
         self.bytes += entry.size;
-        if self.bytes > BYTES_MAX {
-            return Err(ReleaseError::TooMuch("bytes", BYTES_MAX));
+        if self.bytes > limits::RELEASE_BYTES_MAX {
+            return Err(ReleaseError::TooMuch("bytes", limits::RELEASE_BYTES_MAX));
         }
         self.entries.push(entry);
         Ok(())
@@ -524,10 +517,10 @@ fn check_name(path: &Path, place: &str) -> Result<(), ReleaseError> {
     if place.contains('\\') {
         return refuse("its name has a backslash, which divides names on Windows");
     }
-    if name.len() > NAME_BYTES_MAX {
+    if name.len() > limits::RELEASE_NAME_BYTES_MAX {
         return refuse("its name has more than 255 bytes");
     }
-    if place.len() > PATH_BYTES_MAX {
+    if place.len() > limits::RELEASE_PATH_BYTES_MAX {
         return refuse("its path has more than 1,000 bytes");
     }
     Ok(())

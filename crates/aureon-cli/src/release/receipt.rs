@@ -183,9 +183,14 @@ impl Receipt {
         let mut add = |name: &str, value: &str| {
             let _ = writeln!(out, "{name:<12} {value}");
         };
+        let (seconds, ms) = (self.seconds, self.switched_ms);
+        if self.release.is_empty() {
+            add("time", &format!("{seconds} s"));
+            add("release", "as it was");
+            return out;
+        }
         add("release", &self.release);
         add("before", self.previous.as_deref().unwrap_or("nothing"));
-        let (seconds, ms) = (self.seconds, self.switched_ms);
         add("time", &format!("{seconds} s, of which the switch {ms} ms"));
         add("sent", &format!("{} bytes", self.sent_bytes));
         match &self.counted {
@@ -314,6 +319,8 @@ mod tests {
         let receipt = Receipt::new("blog", "h", &said, 0, 1);
         assert!(!receipt.counted.as_ref().unwrap().whole);
         assert!(receipt.write_text().contains("without the last ones"));
+        let text = Receipt::new("blog", "h", &Said::default(), 0, 1).write_text();
+        assert_eq!(text, "time         1 s\nrelease      as it was\n");
         assert!(!said.hear("wrote /etc/x") && !said.hear("receipt other 1"));
     }
 }

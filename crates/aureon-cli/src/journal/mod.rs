@@ -108,7 +108,12 @@ impl Journal {
         told: Told<'_>,
     ) -> Result<(), JournalError> {
         let script = self.lock_script(break_lock);
-        checked(host.run(&script, &mut std::io::empty(), told)?).map(drop)
+        let locked = checked(host.run(&script, &mut std::io::empty(), told)?);
+        if matches!(locked, Err(JournalError::Failed(_))) {
+            // Nobody has to wait for who can not go on.
+            let _ = self.unlock(host);
+        }
+        locked.map(drop)
     }
 
     /// Begins a run: `what` says for what, in a few words.

@@ -485,7 +485,8 @@ take_back() (
     # shellcheck source=/dev/null
     (set -e && . "$AUREON_RUN/undo/$undo")
     code=$?
-    [ "$code" -eq 0 ] || fail "change $undo can not be taken back"
+    [ "$code" -eq 0 ] || fail "change $undo can not be taken back: what fails is the shell in" \
+      "$AUREON_RUN/undo/$undo. Mend what it needs, or do it by hand and remove that file"
     rm -f "$AUREON_RUN/undo/$undo" && sync "$AUREON_RUN/undo" || fail "the journal can not be written"
     if [ ! -e "$AUREON_RUN/left/$undo" ]; then rm -rf "$AUREON_RUN/kept/$undo"; fi
   done

@@ -214,6 +214,16 @@ fn a_way_back_that_fails_ends_the_undo_which_goes_on_later() {
         "what came before it is not touched"
     );
     assert!(journal::read(&mut host).unwrap().runs[0].undoing);
+    // Nor does anything new begin before that; and nobody is kept waiting.
+    let failed = alice()
+        .lock(&mut host, false, &mut ignore)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        failed.contains("/undo/10002. Mend what it needs"),
+        "{failed}"
+    );
+    assert_eq!(journal::read(&mut host).unwrap().lock, None);
     host.prepare("touch srv/allowed; touch -d '2020-02-02 02:02:02.123456789' srv/");
     alice().lock(&mut host, false, &mut ignore).unwrap();
     alice().unlock(&mut host).unwrap();

@@ -1,7 +1,8 @@
 //! The configuration file's text → its entries with line and column.
 //!
 //! Reads what a flat list of settings needs of TOML 1.0 (keys, scalars, arrays of scalars) and
-//! reports everything else, all mistakes of the file and not only the first. It knows no setting:
+//! reports everything else, all mistakes of the file and not only the first. The tables `app` and
+//! `deploy` are read by `aureon deploy`, and skipped here. It knows no setting:
 //! `config` compares the entries with the table. A parser of all of TOML would be 16 KB of the
 //! program; `tests/document.rs` compares this one with one. Called for `aureon.toml` only.
 
@@ -152,8 +153,11 @@ impl Reader<'_> {
                 return Ok(None);
             }
             Some(b'[') => {
+                if self.skip_operators_table() {
+                    return Ok(None);
+                }
                 self.in_table = true;
-                let what = "there are no tables in this file";
+                let what = "there are no tables but app and deploy in this file";
                 return fault(key_at, what, "write keys without one");
             }
             _ => {}
@@ -187,6 +191,21 @@ impl Reader<'_> {
             value,
             value_at: self.lines.locate(value_at),
         }))
+    }
+
+    /// Whether the table that begins here is one that `aureon deploy` reads, and we do not: then
+    /// goes to the next heading, or to the end.
+    fn skip_operators_table(&mut self) -> bool {
+        let ours = |name: &str| matches!(name, "app" | "deploy");
+        if !parse_heading(self.rest()).is_some_and(ours) {
+            return false;
+        }
+        loop {
+            self.skip_while(|byte| byte != b'\n');
+            if !self.skip("\n") || parse_heading(self.rest()).is_some() {
+                return true;
+            }
+        }
     }
 
     /// A key and the blanks after it.
@@ -349,6 +368,16 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// The first part of the name of a table whose heading begins the text: `app` of `[app.x]`.
+fn parse_heading(text: &str) -> Option<&str> {
+    let blank = [' ', '\t'];
+    let name = text.trim_start_matches(blank).strip_prefix('[')?;
+    let name = name.trim_start_matches('[').trim_start_matches(blank);
+    let after = name.trim_start_matches(|char| u8::try_from(char).is_ok_and(is_bare));
+    let ends = after.trim_start_matches(blank).starts_with([']', '.']);
+    ends.then(|| name.get(..name.len() - after.len()))?
 }
 
 /// An unquoted value: a switch, a whole number by TOML's grammar, or nothing we take.
@@ -540,6 +569,22 @@ mod tests {
         assert_eq!(mistakes("a = { b = 1, c = { d = 2 } }\n").len(), 1);
         assert_eq!(mistakes("a = [[1]]\n").len(), 1);
         assert_eq!(mistakes("a = '''x'''\n").len(), 1);
+    }
+
+    #[test]
+    fn skips_what_the_operator_reads() {
+        let text = "a = 1\n [ app . environment ] # x\n[x = \"\n[[deploy]]\nb = [\n [\"c\"],\n]\n";
+        check(text, &[("a", Written::Number(Some(1)))]);
+        check("[app]", &[]);
+        for (text, line) in [
+            ("[app]\nb = 1\n[other]\n", 3),
+            ("[apps]\n", 1),
+            ("[app\n", 1),
+            ("[app]\n[[ deploys.b ]]\nx\n", 2),
+        ] {
+            let found = mistakes(text);
+            assert_eq!((found.len(), found[0].0), (1, line), "{text}: {found:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::settings::Config;
 use crate::small_file::read_text;
 
 /// The ranges that were current when this version was made.
-const CLOUDFLARE: &str = include_str!("cloudflare.txt");
+pub const CLOUDFLARE: &str = include_str!("cloudflare.txt");
 
 /// The field in which Cloudflare names the client.
 const CLOUDFLARE_FIELD: &str = "cf-connecting-ip";
@@ -50,6 +50,11 @@ pub fn trust(config: &Config) -> Result<Trust, Failure> {
         trust.set_cdn(CLOUDFLARE_FIELD, networks);
     }
     Ok(trust)
+}
+
+/// Cloudflare's networks, as they were when this version was made.
+pub fn cloudflare() -> Vec<Network> {
+    parse_ranges(CLOUDFLARE).unwrap_or_default()
 }
 
 /// One network a line; lines that begin with `#` and empty ones are left out.

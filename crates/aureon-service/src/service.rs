@@ -31,6 +31,7 @@ use crate::routes::{Lasting, build_app};
 use crate::sandbox;
 use crate::settings::Config;
 use crate::stamp::write_stamp;
+use crate::status::Report;
 use crate::supervisor::Supervisor;
 use crate::systemd::Manager;
 
@@ -159,6 +160,7 @@ impl Service {
             logging: logging.clone(),
             sandbox: confined.filter(|_| running.is_sandboxed()),
         };
+        let counted = admin.clone();
         let ended = match begin(&running, admin, &mut inherited, &reload) {
             Ok((manager, admin)) => {
                 supervisor.run(running, reload, manager, inherited.held, admin)?
@@ -173,6 +175,11 @@ impl Service {
             say("the reader of the access log is stuck; its last lines are lost");
         }
         ended.map_err(|error| failed("a worker could not go on", &error))?;
+        if let Some(admin) = counted {
+            // What the admin socket could still have told when the last exchange was over.
+            let report = Report::new(&admin).write_json();
+            say(&["counted ", String::from_utf8_lossy(&report).trim_end()].concat());
+        }
         say("stopped");
         Ok(())
     }

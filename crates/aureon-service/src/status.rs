@@ -9,7 +9,7 @@ use crate::admin::Admin;
 use crate::json::{Object, write_string};
 use crate::metrics::{Process, Sources};
 use crate::value::show_digits;
-use aureon::metrics::Snapshot;
+use aureon::metrics::{BUCKETS_US, Snapshot};
 
 /// A look at the service.
 pub struct Report<'a> {
@@ -41,6 +41,20 @@ impl<'a> Report<'a> {
         self.snapshot.refusals.iter().map(|(_, count)| count).sum()
     }
 
+    /// How many exchanges took how long: a number for each of the bounds that `/metrics` has, in
+    /// their order, and one for what took longer; none is counted in two.
+    fn durations(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for at in 0..=BUCKETS_US.len() {
+            out.push(if at == 0 { b'[' } else { b',' });
+            let series = self.snapshot.series.iter();
+            let sum: u64 = series.map(|series| series.buckets[at]).sum();
+            out.extend_from_slice(show_digits(sum).as_bytes());
+        }
+        out.push(b']');
+        out
+    }
+
     /// One JSON object.
     pub fn write_json(&self) -> Vec<u8> {
         let mut addresses = vec![b'['];
@@ -65,6 +79,8 @@ impl<'a> Report<'a> {
         let states = named(&mut states.map(|(state, count)| (state.name(), *count)));
         let limits = snapshot.limits.iter().filter(|(_, count)| *count > 0);
         let limits = named(&mut limits.map(|(limit, count)| (limit.name(), *count)));
+        let cut = snapshot.exchanges_cut.iter();
+        let cut = named(&mut cut.map(|(ending, count)| (ending.name(), *count)));
         let mut out = Vec::new();
         let mut object = Object::new(&mut out);
         object.string("state", self.admin.sources.health.state().name());
@@ -81,6 +97,9 @@ impl<'a> Report<'a> {
         object.number("shed", snapshot.connections_shed);
         object.raw("connections", &states);
         object.raw("limits_hit", &limits);
+        object.raw("exchanges_cut", &cut);
+        object.raw("durations", &self.durations());
+        object.number("sent_bytes", snapshot.sent_bytes);
         for (name, value) in [
             ("resident_bytes", self.process.resident_bytes),
             ("open_fds", self.process.open_fds),

@@ -189,6 +189,8 @@ const CFG_EXCEPTIONS: &[(&str, &str)] = &[
         "what a system can not do is not tested on it",
     ),
     ("crates/aureon-service/tests/", "as above"),
+    ("crates/aureon-cli/tests/", "as above"),
+    ("crates/aureon-cli/tests/", "as above"),
 ];
 
 fn platform(source: &Source) -> Vec<Finding> {

@@ -363,7 +363,8 @@ extern "system" fn report(_: u32, _: *mut PWSTR) {
     let manager =
         unsafe { scm::RegisterServiceCtrlHandlerExW(w!(""), Some(on_control), ptr::null()) };
     if manager.is_null() {
-        return;
+        let code = Code::last().0.cast_unsigned();
+        return tell(|state| state == 0, ENDED, code);
     }
     tell(|state| state == 0, scm::SERVICE_START_PENDING, 0);
     let mut told = told();
@@ -423,7 +424,8 @@ extern "system" fn on_control(
         scm::SERVICE_CONTROL_STOP
         | scm::SERVICE_CONTROL_SHUTDOWN
         | scm::SERVICE_CONTROL_PRESHUTDOWN => {
-            tell(|_| true, scm::SERVICE_STOP_PENDING, 0);
+            let running = |state| state == scm::SERVICE_RUNNING;
+            tell(running, scm::SERVICE_STOP_PENDING, 0);
             arrive(Signal::Terminate);
         }
         scm::SERVICE_CONTROL_PARAMCHANGE => arrive(Signal::Hangup),

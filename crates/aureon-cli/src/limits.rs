@@ -100,8 +100,8 @@ pub const REACH_TRIES: u32 = 3;
 /// See [`REACH_TRIES`].
 pub const REACH_PAUSE: Duration = Duration::from_secs(1);
 
-/// Lines of the host's that are shown when a step has failed. 30: a screen, with the 20 that a service
-/// wrote last.
+/// Lines of the host's that are shown when a step has failed. 30: a screen, with the 20 that a
+/// service wrote last.
 pub const LAST_LINES: usize = 30;
 
 /// Files of a release. 50,000: the host makes one link for each, about a millisecond.

@@ -65,6 +65,15 @@ pub const HOSTS_MAX: usize = 100;
 /// Bytes of an application's name. 32: what Linux takes as the name of a user.
 pub const APP_BYTES_MAX: usize = 32;
 
+/// Bytes of input that are read at once. 64 KiB: what a pipe holds.
+pub const PIECE_BYTES: usize = 64 << 10;
+
+/// Lines of the ssh client's that are shown when it failed. 3: its reason is in the last ones.
+pub const CLIENT_LINES: usize = 3;
+
+/// Bytes of all values that `aureon env set` reads. 1 MiB: sixteen of the longest.
+pub const VALUES_BYTES_MAX: u64 = 1 << 20;
+
 /// Bytes of a value of the environment. 64 KiB: the kernel takes 128 KiB in one string.
 pub const VALUE_BYTES_MAX: u64 = 64 << 10;
 
@@ -100,8 +109,8 @@ pub const REACH_TRIES: u32 = 3;
 /// See [`REACH_TRIES`].
 pub const REACH_PAUSE: Duration = Duration::from_secs(1);
 
-/// Lines of the host's that are shown when a step has failed. 30: a screen, with the 20 that a service
-/// wrote last.
+/// Lines of the host's that are shown when a step has failed. 30: a screen, with the 20 that a
+/// service wrote last.
 pub const LAST_LINES: usize = 30;
 
 /// Files of a release. 50,000: the host makes one link for each, about a millisecond.

@@ -149,6 +149,13 @@ fn exit_codes_say_whose_mistake_it_was() {
         78,
         "aureon.toml:5:3: `ä.de` has letters that DNS does not know",
     );
+    place.write(
+        "aureon.toml",
+        "root = \"public\"\n[app]\nname = \"x\"\nsecrets = [\"TOKEN\"]\n",
+    );
+    let output = place.plan("--domain a.de");
+    assert_eq!(output.status.code(), Some(69));
+    assert!(err(&output).contains("to do: aureon env root@203.0.113.7 set TOKEN"));
     fs::write(place.0.join("aureond"), elf(183)).unwrap();
     place.write("aureon.toml", "root = \"public\"\n");
     let output = place.plan("--domain a.de");

@@ -175,14 +175,16 @@ impl Service {
             say("the reader of the access log is stuck; its last lines are lost");
         }
         ended.map_err(|error| failed("a worker could not go on", &error))?;
-        if let Some(admin) = counted {
-            // What the admin socket could still have told when the last exchange was over.
-            let report = Report::new(&admin).write_json();
-            say(&["counted ", String::from_utf8_lossy(&report).trim_end()].concat());
-        }
+        counted.iter().for_each(say_counted);
         say("stopped");
         Ok(())
     }
+}
+
+/// What the admin socket could still have told when the last exchange was over.
+fn say_counted(admin: &Admin) {
+    let report = Report::new(admin).write_json();
+    say(&["counted ", String::from_utf8_lossy(&report).trim_end()].concat());
 }
 
 /// Starts the admin listener and serves; what can not serve gives back what it has.

@@ -255,7 +255,11 @@ impl<'a> Work<'a> {
         }
         ended?;
         match (step.act, self.wanted) {
-            (Act::Reach, Some(wanted)) => Ok(certificate::reach::check(wanted)?),
+            (Act::Reach, Some(wanted)) => certificate::reach::check(wanted).map_err(|refusal| {
+                // Steps before this one have been done: it is no refusal any more.
+                let what = format!("{} ({}); {}", refusal.cause, refusal.id, refusal.fix);
+                Failure::new(what, "")
+            }),
             _ => Ok(()),
         }
     }

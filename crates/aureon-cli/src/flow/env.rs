@@ -105,7 +105,7 @@ fn set(context: &Context, names: &[String]) -> Result<Change, Failure> {
 
 fn read_values() -> Result<String, Failure> {
     let mut text = String::new();
-    let most = limits::VALUE_BYTES_MAX * 16;
+    let most = limits::VALUES_BYTES_MAX;
     let read = io::stdin().take(most + 1).read_to_string(&mut text);
     match read {
         Ok(read) if read as u64 <= most => Ok(text),

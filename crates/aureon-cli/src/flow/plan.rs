@@ -15,7 +15,7 @@ use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::fitness;
 use crate::limits;
-use crate::plan::{Act, Plan, Undo, plan as make_plan, script};
+use crate::plan::{Act, Plan, Refusal, Undo, plan as make_plan, script};
 use crate::release::Release;
 use crate::release::upload::{Stream, objects};
 use crate::say::{Say, Tone};
@@ -111,7 +111,14 @@ pub(super) fn planned(
     facts: &Facts,
     release: &Release,
 ) -> Result<Plan, Failure> {
-    let mut plan = make_plan(&deployment.wanted, facts, Some(release))?;
+    let plan = make_plan(&deployment.wanted, facts, Some(release));
+    // What is to be typed is typed as it stands there.
+    let mut plan = plan.map_err(|refusal| Refusal {
+        fix: refusal
+            .fix
+            .replace("aureon env HOST", &format!("aureon env {host}")),
+        ..refusal
+    })?;
     host.clone_into(&mut plan.host);
     plan.warnings.extend(clock_warning(facts));
     if let Some(run) = &facts.unfinished {

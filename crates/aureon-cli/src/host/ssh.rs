@@ -28,9 +28,6 @@ const RUN: &str = "IFS= read -r s && s=$(printf %s \"$s\" | base64 -d) && echo M
 const BECOME_ROOT: &str = "if [ \"$(id -u)\" = 0 ]; then exec sh -c \"$0\"; else exec sudo -n env \
     \"SSH_CONNECTION=$SSH_CONNECTION\" sh -c \"$0\"; fi";
 
-/// Bytes of input that are read at once. 64 KiB: what a pipe holds.
-const PIECE_BYTES: usize = 64 << 10;
-
 /// What the client is told beside the host.
 #[derive(Debug, Clone, Default)]
 pub struct SshOptions {
@@ -259,7 +256,7 @@ fn send(
     let Some(to) = to else {
         return Ok(());
     };
-    let mut piece = vec![0; PIECE_BYTES];
+    let mut piece = vec![0; limits::PIECE_BYTES];
     loop {
         let read = match input.read(&mut piece) {
             Ok(0) => return Ok(()),
@@ -407,7 +404,7 @@ fn shown(stderr: &str, status: Option<i32>) -> String {
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty());
-    let mut lines: Vec<&str> = lines.rev().take(SHOWN_LINES).collect();
+    let mut lines: Vec<&str> = lines.rev().take(limits::CLIENT_LINES).collect();
     lines.reverse();
     match (lines.is_empty(), status) {
         (false, _) => lines.join("; "),
@@ -415,9 +412,6 @@ fn shown(stderr: &str, status: Option<i32>) -> String {
         (true, None) => "ssh was killed".to_owned(),
     }
 }
-
-/// Lines of the client's that are shown: its reason is in the last ones.
-const SHOWN_LINES: usize = 3;
 
 /// What to try, by what the client says.
 const ADVICE: &[(&str, &str)] = &[

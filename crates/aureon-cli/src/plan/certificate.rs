@@ -10,6 +10,7 @@ mod brought;
 mod names;
 pub(crate) mod reach;
 
+use super::nginx::{RELOAD, RELOAD_BACK, TEST};
 use super::shell::{self, word};
 use super::{Act, Plan, Refusal, Step, Undo};
 use crate::facts::Facts;
@@ -255,7 +256,8 @@ fn put_brought(wanted: &Wanted, facts: &Facts, brought: &brought::Brought, plan:
     if there == Some(&directory) && same {
         return;
     }
-    let mut apply = format!("make_dir {directory} 0700 root:root\n");
+    let mut apply = RELOAD_BACK.to_owned();
+    apply.push_str(&format!("make_dir {directory} 0700 root:root\n"));
     apply.push_str(&format!("put {directory}/privkey.pem 0600 root:root\n"));
     let path = format!("{directory}/fullchain.pem");
     apply.push_str(&shell::put(
@@ -267,6 +269,9 @@ fn put_brought(wanted: &Wanted, facts: &Facts, brought: &brought::Brought, plan:
     apply.push_str(&format!(
         "certificate_fits {directory}\nput_link {link} {directory}\n"
     ));
+    // The site may be there already and have the link in it.
+    apply.push_str(TEST);
+    apply.push_str(RELOAD);
     // An old key is of no use to anybody who should have it.
     if let Some(old) = there.filter(|old| *old != directory && old.starts_with(&link)) {
         apply.push_str(&format!("remove {old}\n"));

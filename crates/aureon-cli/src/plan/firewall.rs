@@ -41,6 +41,7 @@ pub(crate) fn paths(_: &Wanted) -> Vec<String> {
     vec![
         DEFAULTS.to_owned(),
         ours("armed"),
+        ours("armed/active"),
         ours("restoring"),
         "package:ufw".to_owned(),
     ]
@@ -140,21 +141,24 @@ fn before(facts: &Facts, plan: &mut Plan) -> Result<Option<Before>, Refusal> {
             fix: "write `firewall = false` below [deploy]".to_owned(),
         });
     }
+    // A run before this one was cut off before the proof. The first step puts the firewall back, and
+    // what is there now says little about what is there then.
+    let armed = is_there(facts, "armed");
+    let active = match armed {
+        true => is_there(facts, "armed/active"),
+        false => firewall.active,
+    };
     let mut missing = Vec::new();
     // Where ufw is on, ssh gets through already, by whatever rule: it is not ours to widen that.
-    let ssh_ports: &[u16] = if firewall.active {
-        &[]
-    } else {
-        &facts.ssh_ports
-    };
+    let ssh_ports: &[u16] = if active { &[] } else { &facts.ssh_ports };
     for port in ssh_ports.iter().chain(&WEB_PORTS) {
         if missing.contains(port) {
             continue;
         }
         match rules::say(&firewall.rules, *port) {
             Says::Shut(rule) => return Err(shut(*port, &rule, ssh_ports.contains(port))),
-            Says::Open if firewall.active => {}
-            Says::Partly(rule) if firewall.active => plan.warnings.push(format!(
+            Says::Open if active && !armed => {}
+            Says::Partly(rule) if active => plan.warnings.push(format!(
                 "ufw lets only some in on TCP {port} (`{rule}`): it is left so"
             )),
             Says::Partly(rule) => {
@@ -170,10 +174,10 @@ fn before(facts: &Facts, plan: &mut Plan) -> Result<Option<Before>, Refusal> {
         return Ok(None);
     }
     Ok(Some(Before {
-        active: firewall.active,
+        active,
         ssh_ports: facts.ssh_ports.clone(),
         missing,
-        ipv6_off: !firewall.active && is_ipv6_off(facts),
+        ipv6_off: !active && is_ipv6_off(facts),
     }))
 }
 
@@ -193,22 +197,14 @@ fn is_ipv6_off(facts: &Facts) -> bool {
     set.is_none_or(|value| value.trim_matches('"') != "yes")
 }
 
+/// Whether there is something in our place on the host.
+fn is_there(facts: &Facts, name: &str) -> bool {
+    let path = format!("{PLACE}/{name}");
+    facts.file(&path).is_some_and(crate::facts::File::exists)
+}
+
 fn refuse_what_is_under_way(facts: &Facts) -> Result<(), Refusal> {
-    let is_there = |name: &str| {
-        let path = format!("{PLACE}/{name}");
-        facts.file(&path).is_some_and(crate::facts::File::exists)
-    };
-    if is_there("armed") {
-        return Err(Refusal {
-            id: "firewall/armed".to_owned(),
-            cause:
-                "a run before this one was cut off before a new connection proved the firewall, \
-                    and the host is about to put it back as it was"
-                    .to_owned(),
-            fix: "wait a minute and deploy again".to_owned(),
-        });
-    }
-    if is_there("restoring") {
+    if is_there(facts, "restoring") {
         return Err(Refusal {
             id: "firewall/restoring".to_owned(),
             cause: "the host could not put its firewall back as it was".to_owned(),
@@ -322,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn hands_are_kept_off_in_five_cases() {
+    fn hands_are_kept_off_in_these_cases() {
         let other = refused(|facts| facts.firewall.other = Some("firewalld".into()));
         assert_eq!(other, "firewall/other");
         assert_eq!(
@@ -339,8 +335,32 @@ mod tests {
                 facts.files.push(file(&path, None, Some("kept-1")));
             })
         };
-        assert_eq!(left("armed"), "firewall/armed");
         assert_eq!(left("restoring"), "firewall/restoring");
+    }
+
+    #[test]
+    fn a_run_that_was_cut_off_before_the_proof_is_begun_anew() {
+        let left = |was_on: bool| {
+            let plan = planned(move |facts| {
+                facts.firewall.active = true;
+                let rules = ["allow 22/tcp", "allow 80/tcp", "allow 443/tcp"];
+                facts.firewall.rules = rules.map(str::to_owned).to_vec();
+                let armed = format!("{PLACE}/armed");
+                facts.files.push(file(&armed, None, Some("kept-1")));
+                let active = format!("{armed}/active");
+                let content = was_on.then_some("");
+                facts.files.push(file(&active, content, None));
+            });
+            samples::shell(&plan.unwrap().steps)
+        };
+        let (off, on) = (left(false), left(true));
+        assert!(off.contains("ufw allow 22/tcp") && off.contains("ufw --force enable"));
+        assert!(!on.contains("ufw allow 22/tcp") && !on.contains("ufw --force enable"));
+        for shell in [off, on] {
+            let back = shell.find("sh \"$firewall/restore\"").unwrap();
+            assert!(back < shell.find("mkdir -m 0700").unwrap());
+            assert!(shell.contains("guarded ufw") && shell.contains("ufw allow 80/tcp"));
+        }
     }
 
     #[test]

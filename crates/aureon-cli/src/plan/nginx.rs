@@ -296,14 +296,14 @@ impl Draft {
 }
 
 /// Written first, so that it is the last of the step's ways back: when the files are the old ones.
-const RELOAD_BACK: &str = r#"undo_by 'if systemctl is-active --quiet nginx.service; then
+pub(super) const RELOAD_BACK: &str = r#"undo_by 'if systemctl is-active --quiet nginx.service; then
   if nginx -t -q; then systemctl reload nginx.service; else say "Nginx does not like its files"; fi
 fi'
 "#;
 
-const TEST: &str = "nginx -t -q || fail 'Nginx does not accept its configuration'\n";
+pub(super) const TEST: &str = "nginx -t -q || fail 'Nginx does not accept its configuration'\n";
 
-const RELOAD: &str = "if systemctl is-active --quiet nginx.service; then
+pub(super) const RELOAD: &str = "if systemctl is-active --quiet nginx.service; then
   systemctl reload nginx.service
 else
   start_unit nginx.service

@@ -1,5 +1,7 @@
 //! The steps by which a release begins to serve, or does not: tried beside the one that serves,
 //! switched to through the socket that systemd holds, and back if it is not healthy there.
+//!
+//! Going back to a release that was kept passes the same gate. What the host does is `release.sh`.
 
 use super::release::name_on_host;
 use super::shell::word;

@@ -1,4 +1,7 @@
 # ---- certificate/files
+undo_by 'if systemctl is-active --quiet nginx.service; then
+  if nginx -t -q; then systemctl reload nginx.service; else say "Nginx does not like its files"; fi
+fi'
 make_dir /etc/aureon/blog/certificate-55884361 0700 root:root
 put /etc/aureon/blog/certificate-55884361/privkey.pem 0600 root:root
 put /etc/aureon/blog/certificate-55884361/fullchain.pem 0644 root:root <<'END'
@@ -27,3 +30,9 @@ M0D2xGJBcSLuhw==
 END
 certificate_fits /etc/aureon/blog/certificate-55884361
 put_link /etc/aureon/blog/certificate /etc/aureon/blog/certificate-55884361
+nginx -t -q || fail 'Nginx does not accept its configuration'
+if systemctl is-active --quiet nginx.service; then
+  systemctl reload nginx.service
+else
+  start_unit nginx.service
+fi

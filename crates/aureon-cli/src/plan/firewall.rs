@@ -141,8 +141,8 @@ fn before(facts: &Facts, plan: &mut Plan) -> Result<Option<Before>, Refusal> {
             fix: "write `firewall = false` below [deploy]".to_owned(),
         });
     }
-    // A run before this one was cut off before the proof. The first step puts the firewall back, and
-    // what is there now says little about what is there then.
+    // A run before this one was cut off before the proof. The first step puts the firewall back,
+    // and what is there now says little about what is there then.
     let armed = is_there(facts, "armed");
     let active = match armed {
         true => is_there(facts, "armed/active"),

@@ -268,6 +268,10 @@ impl Writer {
             }
             if !bytes.is_empty() {
                 found = true;
+                if self.failed {
+                    // First, and by itself: there may be room for this and for no more.
+                    self.tell_lost();
+                }
                 self.write(&bytes);
                 let quiet = bytes.len() < LANE_BYTES_KEPT;
                 bytes.clear();
@@ -277,44 +281,53 @@ impl Writer {
             }
             self.spare = bytes;
         }
-        let mut dropped = shared.dropped.swap(0, Ordering::Relaxed);
-        if !self.failed {
-            dropped += std::mem::take(&mut self.lost);
-        }
-        if dropped > 0 {
+        self.lost += shared.dropped.swap(0, Ordering::Relaxed);
+        if self.lost > 0 && !self.failed {
             found = true;
-            let mut page = Page::new();
-            let event = Event {
-                unix_ms: (self.clock)(),
-                level: "warn",
-                message: "access log lines dropped",
-                count: ("dropped", dropped),
-            };
-            event.write(shared.form, &mut page);
-            self.write(page.written());
+            self.tell_lost();
         }
         found
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        let result = self.sink.write_all(bytes).and_then(|()| self.sink.flush());
-        match result {
-            Ok(()) => self.failed = false,
-            // The reader is gone or the disk is full. Nothing here can mend it and the next
-            // write may succeed, so it is told once and the lines are lost.
-            Err(error) if !self.failed => {
-                self.failed = true;
-                self.lose(bytes);
-                let told = [
-                    "aureond: cannot write the access log: ",
-                    &error.to_string(),
-                    "\n",
-                ];
-                // If standard error is gone too, there is nobody to tell.
-                drop(io::stderr().write_all(told.concat().as_bytes()));
-            }
-            Err(_) => self.lose(bytes),
+    /// Writes a line that says how many were lost, unless that can not be written either.
+    fn tell_lost(&mut self) {
+        let mut page = Page::new();
+        let event = Event {
+            unix_ms: (self.clock)(),
+            level: "warn",
+            message: "access log lines dropped",
+            count: ("dropped", self.lost),
+        };
+        event.write(self.shared.form, &mut page);
+        if self.put(page.written()) {
+            self.lost = 0;
         }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        match self.put(bytes) {
+            true => self.failed = false,
+            false => self.lose(bytes),
+        }
+    }
+
+    /// Gives bytes to the sink; whether it took them.
+    fn put(&mut self, bytes: &[u8]) -> bool {
+        let result = self.sink.write_all(bytes).and_then(|()| self.sink.flush());
+        let Err(error) = result else { return true };
+        // The reader is gone or the disk is full. Nothing here can mend it and the next write may
+        // succeed, so it is told once and the lines are lost.
+        if !self.failed {
+            self.failed = true;
+            let told = [
+                "aureond: cannot write the access log: ",
+                &error.to_string(),
+                "\n",
+            ];
+            // If standard error is gone too, there is nobody to tell.
+            drop(io::stderr().write_all(told.concat().as_bytes()));
+        }
+        false
     }
 
     /// At most so many lines did not go out; the sink may have taken some of them.
@@ -509,18 +522,56 @@ mod tests {
             }
         }
         let (out, written) = channel();
-        let full = Box::new(Full { out, refusals: 2 });
+        let full = Box::new(Full { out, refusals: 3 });
         let log = AccessLog::start(1, Form::Json, full, || 0).unwrap();
         let patience = Duration::from_secs(60);
-        for _ in 0..2 {
+        // The lines; then what was lost, and the lines.
+        for tries in [1, 2] {
             push(&log, "/lost");
-            assert!(written.recv_timeout(patience).unwrap().is_empty());
+            for _ in 0..tries {
+                assert!(written.recv_timeout(patience).unwrap().is_empty());
+            }
         }
         push(&log, "/kept");
-        let kept = String::from_utf8(written.recv_timeout(patience).unwrap()).unwrap();
-        assert!(kept.contains("/kept"), "{kept}");
         let told = String::from_utf8(written.recv_timeout(patience).unwrap()).unwrap();
         assert!(told.contains("\"dropped\":2"), "{told}");
+        let kept = String::from_utf8(written.recv_timeout(patience).unwrap()).unwrap();
+        assert!(kept.contains("/kept"), "{kept}");
+        assert!(log.close(patience));
+    }
+
+    #[test]
+    fn what_was_lost_is_told_where_there_is_room_for_that_alone() {
+        struct Narrow {
+            out: Sender<Vec<u8>>,
+            room: usize,
+        }
+        impl Write for Narrow {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let fits = bytes.len() <= self.room;
+                drop(
+                    self.out
+                        .send(if fits { bytes.to_vec() } else { Vec::new() }),
+                );
+                match fits {
+                    true => Ok(bytes.len()),
+                    false => Err(io::ErrorKind::StorageFull.into()),
+                }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (out, written) = channel();
+        let narrow = Box::new(Narrow { out, room: 150 });
+        let log = AccessLog::start(1, Form::Json, narrow, || 0).unwrap();
+        let patience = Duration::from_secs(60);
+        push(&log, "/lost");
+        assert!(written.recv_timeout(patience).unwrap().is_empty());
+        push(&log, "/lost-too");
+        let told = String::from_utf8(written.recv_timeout(patience).unwrap()).unwrap();
+        assert!(told.contains("\"dropped\":1"), "{told}");
+        assert!(written.recv_timeout(patience).unwrap().is_empty());
         assert!(log.close(patience));
     }
 

@@ -378,7 +378,8 @@ def take_over(service, log_file, by_admin):
 
 def descriptors(service, room, count, seconds):
     """The running server may open `room` more, and many more clients come. Each is answered or
-    turned away by a reset, and the server counts those."""
+    turned away by a reset, and the server counts those; or he has said nothing for so long that his
+    connection went to somebody else, before his request came."""
     before = service.status()["shed"]
     soft, hard = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
     with service.window("descriptors", BELIEVED_S):
@@ -399,6 +400,8 @@ def descriptors(service, room, count, seconds):
                 service.ledger.answer(status)
             except ConnectionError:
                 service.ledger.add("turned away")
+            except hostile.Nothing:
+                service.ledger.add("made room")
         for stream in kept:
             stream.close()
         service.say_message(service.message)

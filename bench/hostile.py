@@ -49,6 +49,10 @@ def connect(port, window=None):
     return stream
 
 
+class Nothing(Wrong):
+    """The connection was closed before a byte of the answer."""
+
+
 def reset(stream):
     """Closes without a farewell: the peer reads ECONNRESET (socket(7), SO_LINGER of 0)."""
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -72,7 +76,7 @@ def read_head(stream):
     while b"\r\n\r\n" not in got:
         block = stream.recv(65536)
         if not block:
-            raise Wrong(f"an answer ended in its head: {got[:80]!r}")
+            raise (Wrong if got else Nothing)(f"an answer ended in its head: {got[:80]!r}")
         got += block
     head, rest = got.split(b"\r\n\r\n", 1)
     lines = head.decode("latin-1").split("\r\n")

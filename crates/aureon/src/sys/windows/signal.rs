@@ -163,16 +163,7 @@ mod tests {
     use windows_sys::Win32::Foundation::ERROR_FILE_NOT_FOUND;
 
     #[test]
-    fn a_process_is_told_by_its_name_and_a_name_is_one_processs() {
-        let code = |code: u32| Err(Code(code.cast_signed()));
-        assert_eq!(reload("nobody"), code(ERROR_FILE_NOT_FOUND));
-        answer_to("somebody").unwrap();
-        assert_eq!(answer_to("somebody"), code(ERROR_ALREADY_EXISTS));
-        reload("somebody").unwrap();
-    }
-
-    #[test]
-    fn events_come_out_in_order_and_catching_twice_is_refused() {
+    fn events_and_what_is_told_by_name_come_out_in_order() {
         let mut signals = Signals::catch().unwrap();
         let twice = Signals::catch().unwrap_err();
         assert_eq!(twice.kind(), io::ErrorKind::AlreadyExists);
@@ -184,6 +175,12 @@ mod tests {
             assert_eq!(on_event(event), 1);
             assert_eq!(signals.wait().unwrap(), signal);
         }
+        let code = |code: u32| Err(Code(code.cast_signed()));
+        assert_eq!(reload("nobody"), code(ERROR_FILE_NOT_FOUND));
+        answer_to("somebody").unwrap();
+        assert_eq!(answer_to("somebody"), code(ERROR_ALREADY_EXISTS));
+        reload("somebody").unwrap();
+        assert_eq!(signals.wait().unwrap(), Signal::Hangup);
         for _ in 0..2 * SIGNALS_WAITING_MAX {
             arrive(Signal::Interrupt);
         }

@@ -376,6 +376,17 @@ def take_over(service, log_file, by_admin):
             raise Wrong(f"process {told} answers on the admin socket, not {service.pid}")
 
 
+def connect_some(service, count):
+    """So many clients; one may be turned away before his handshake is over."""
+    streams = []
+    for _ in range(count):
+        try:
+            streams.append(hostile.connect(service.port))
+        except ConnectionError:
+            service.ledger.add("turned away")
+    return streams
+
+
 def descriptors(service, room, count, seconds):
     """The running server may open `room` more, and many more clients come. Each is answered or
     turned away by a reset, and the server counts those; or he has said nothing for so long that his
@@ -386,11 +397,11 @@ def descriptors(service, room, count, seconds):
         held = len(os.listdir(f"/proc/{service.pid}/fd"))
         resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (held + room, hard))
         try:
-            waiting = [hostile.connect(service.port) for _ in range(count)]
+            waiting = connect_some(service, count)
             for stream in waiting:
                 with contextlib.suppress(ConnectionError):
                     stream.sendall(hostile.request("/api/message", "Connection: close\r\n"))
-            kept = [hostile.connect(service.port) for _ in range(room)]
+            kept = connect_some(service, room)
             time.sleep(seconds)
         finally:
             resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (soft, hard))

@@ -173,26 +173,45 @@ def expect_end(stream, statuses, what):
     return status
 
 
+def room_was_made(service, began):
+    """Whether descriptors were short since then: who is silent may have lost his connection."""
+    if not service.within(began, "descriptors"):
+        return False
+    service.ledger.add("made room")
+    return True
+
+
 def slow_heads(service, count):
+    began = time.time()
     streams = [connect(service.port) for _ in range(count)]
     for number, stream in enumerate(streams):
         stream.sendall(request("/api/message")[:5 + number % 30])
     yield
     for stream in streams:
-        expect_end(stream, (408,), "half a head")
-        service.ledger.add("refused head-timeout")
+        try:
+            expect_end(stream, (408,), "half a head")
+            service.ledger.add("refused head-timeout")
+        except (ConnectionError, Nothing):
+            if not room_was_made(service, began):
+                raise
 
 
 def slow_bodies(service, count):
     """The body is unwanted, so the answer comes at once; the rest of the body never does."""
+    began = time.time()
     streams = [connect(service.port) for _ in range(count)]
     head = b"POST /api/message HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
     for stream in streams:
         stream.sendall(head + b"0123456789")
     yield
     for stream in streams:
-        service.ledger.answer(expect_end(stream, (405,), "half a body"))
-        service.ledger.add("refused body-timeout")
+        try:
+            service.ledger.answer(expect_end(stream, (405,), "half a body"))
+            service.ledger.add("refused body-timeout")
+        except (ConnectionError, Nothing):
+            if not room_was_made(service, began):
+                raise
+            service.ledger.add("possible")
 
 
 MALFORMED = [

@@ -1,6 +1,7 @@
-/* A program of somebody's who knows nothing of AUREON: it answers every request with its version, on
- * the socket that it is given (LISTEN_FDS) or on the port that it is told (PORT). One process, one
- * thread for each connection. After TERM it finishes what it has begun. */
+/* A program of somebody's who knows nothing of AUREON: it answers every request but /readyz,
+ * which only aureond has, with its version, on the socket that it is given (LISTEN_FDS) or on the
+ * port that it is told (PORT). One process, one thread for each connection. After TERM it finishes
+ * what it has begun. */
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -38,8 +39,9 @@ static void *serve(void *given) {
     if (!strstr(head, "\r\n\r\n"))
       continue;
     int written = snprintf(answer, sizeof answer,
-                           "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n"
+                           "HTTP/1.1 %s\r\nContent-Type: text/html\r\nContent-Length: %d\r\n"
                            "Connection: close\r\n\r\n%s\n",
+                           strncmp(head, "GET /readyz", 11) ? "200 OK" : "404 Not Found",
                            (int)strlen(VERSION) + 1, VERSION);
     if (write(stream, answer, written) < 0)
       break;

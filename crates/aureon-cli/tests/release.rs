@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use aureon_cli::facts::{Questions, ReleaseRuns, parse_facts};
 use aureon_cli::host::{Answer, Host, HostError};
 use aureon_cli::journal::PRELUDE;
 use aureon_cli::release::manifest::application_of;
@@ -120,7 +121,10 @@ impl Root {
         let id = release.id(second);
         let answer = self.upload(release);
         assert_eq!(answer.code, 0, "{}", answer.stderr);
-        let shell = format!("release_assemble blog {id} {}", release.manifest_sha256());
+        let shell = format!(
+            "release_assemble blog {id} {} port 9 \"/is it\"",
+            release.manifest_sha256()
+        );
         let answer = self.step(&shell, &mut std::io::empty());
         assert_eq!(answer.code, 0, "{}", answer.stderr);
         self.link("current", &id);
@@ -385,6 +389,36 @@ fn a_release_is_links_to_contents_with_their_modes() {
 }
 
 #[test]
+fn how_a_release_is_run_is_kept_with_it_and_told() {
+    let place = site("runs-of");
+    let mut root = Root::new("runs-of-root");
+    let id = root.deploy(&read(&place).unwrap(), 0);
+    let older = "blog-20200101T000000Z-0123456789ab";
+    fs::create_dir(root.path("releases").join(older)).unwrap();
+    let questions = Questions {
+        app: "blog".to_owned(),
+        ..Questions::default()
+    };
+    // Of the script only what it asks about the application is of this host.
+    let releases = root.path("releases").display().to_string();
+    let script = questions
+        .script()
+        .replace("/opt/aureon/releases", &releases);
+    let answer = root
+        .run(&script, &mut std::io::empty(), &mut |_| {})
+        .unwrap();
+    let facts = parse_facts(&answer.stdout).unwrap();
+    assert_eq!(facts.releases, [&id, older]);
+    let runs = ReleaseRuns {
+        id,
+        socket: Some(Socket::Port),
+        health_path: "/is it".to_owned(),
+        health_timeout_s: 9,
+    };
+    assert_eq!(facts.release_runs, [runs]);
+}
+
+#[test]
 fn an_upload_that_breaks_anywhere_leaves_nothing_half() {
     let place = site("broken");
     place.put("public/large", &"x".repeat(5_000));
@@ -496,7 +530,12 @@ fn pruning_spares_the_current_and_the_previous_release_and_other_applications() 
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     left.sort();
-    assert_eq!(left, [&ids[0], &ids[1], &ids[5], other]);
+    let mut kept = vec![other.to_owned()];
+    for id in [&ids[0], &ids[1], &ids[5]] {
+        kept.extend([id.clone(), format!("{id}.runs")]);
+    }
+    kept.sort();
+    assert_eq!(left, kept);
     // A page and a manifest each.
     assert_eq!(root.object_files(), before - 6);
 }

@@ -14,6 +14,7 @@ use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 use crate::limits;
+use crate::wanted::Socket;
 
 pub use parse::{FactsError, parse_facts};
 
@@ -133,6 +134,8 @@ pub struct Facts {
     pub secrets: Vec<String>,
     /// Releases of this application, oldest first, and which one is current.
     pub releases: Vec<String>,
+    /// How they are run, as far as the host says.
+    pub release_runs: Vec<ReleaseRuns>,
     /// The one in use.
     pub current: Option<String>,
     /// The one that served before it.
@@ -190,6 +193,19 @@ impl Facts {
             false => Leads::Elsewhere(foreign),
         }
     }
+}
+
+/// How a release that is kept is run, and asked whether it is healthy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseRuns {
+    /// The release.
+    pub id: String,
+    /// How a program gets its connections; nothing for a site, which aureond serves.
+    pub socket: Option<Socket>,
+    /// The path that answered 200 when it was deployed.
+    pub health_path: String,
+    /// Seconds that it had.
+    pub health_timeout_s: u32,
 }
 
 /// What a name resolves to.

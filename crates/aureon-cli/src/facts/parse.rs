@@ -8,7 +8,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::base64::parse_base64;
-use super::{Facts, File, HostCertificate, Listener, Resolved, Unit};
+use super::{Facts, File, HostCertificate, Listener, ReleaseRuns, Resolved, Unit};
+use crate::wanted::Socket;
 
 /// Of the lines and what they mean.
 pub(super) const VERSION: &str = "1";
@@ -132,6 +133,10 @@ impl Facts {
                 active: active == "active" || active == "reloading",
             }),
             ["release", name] => self.releases.push(name.to_owned()),
+            ["release_runs", id, kind, seconds, path] => {
+                self.release_runs
+                    .push(parse_release_runs(id, kind, seconds, path)?);
+            }
             ["current", name] => self.current = Some(name.to_owned()),
             ["previous", name] => self.previous = Some(name.to_owned()),
             ["app_port", port] => self.app_port = Some(port.parse().ok()?),
@@ -239,6 +244,21 @@ fn parse_docker(ports: &str) -> Vec<u16> {
     let public = published.filter_map(|(from, _)| parse_listener(from, ""));
     let public = public.filter(Listener::is_public);
     public.map(|one| one.port).collect()
+}
+
+fn parse_release_runs(id: &str, kind: &str, seconds: &str, path: &str) -> Option<ReleaseRuns> {
+    let socket = match kind {
+        "site" => None,
+        "inherited" => Some(Socket::Inherited),
+        "port" => Some(Socket::Port),
+        _ => return None,
+    };
+    Some(ReleaseRuns {
+        id: id.to_owned(),
+        socket,
+        health_path: String::from_utf8(parse_base64(path)?).ok()?,
+        health_timeout_s: seconds.parse().ok()?,
+    })
 }
 
 fn parse_file(path: &str, kind: &str, mode: &str, owner: &str, value: &str) -> Option<File> {
@@ -363,6 +383,8 @@ mod tests {
             "app_port\tx",
             "file\t/a\tfile\t644\tr:r\t!",
             "address\t1.2.3",
+            "release_runs\ta\tdocker\t30\tLw==",
+            "release_runs\ta\tport\tsoon\tLw==",
         ] {
             let text = ["aureon-facts\t1\n# a comment\n\n", line, "\nend\n"].concat();
             assert_eq!(error(&text), FactsError::Line(4, line.to_owned()));

@@ -118,7 +118,12 @@ nginx_facts() {
 # One application: its releases, which is current, the port it has, secrets by name alone.
 app_facts() {
   for release in /opt/aureon/releases/"$1"-[0-9]*; do
-    [ ! -d "$release" ] || fact release "${release##*/}"
+    [ -d "$release" ] || continue
+    fact release "${release##*/}"
+    # How it is run and asked whether it is healthy; one of an older operator does not say.
+    if [ -r "$release.runs" ] && read -r kind seconds path <"$release.runs"; then
+      fact release_runs "${release##*/}" "$kind" "$seconds" "$(printf '%s' "$path" | encode)"
+    fi
   done
   if [ -L "/opt/aureon/current/$1" ]; then
     current=$(readlink "/opt/aureon/current/$1")

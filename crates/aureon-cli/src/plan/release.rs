@@ -2,11 +2,12 @@
 //!
 //! A release that is there already, because it serves or because it is kept, does not travel.
 
+use super::shell::word;
 use super::{Act, Plan, Refusal, Step, Undo};
 use crate::facts::Facts;
 use crate::limits;
 use crate::release::Release;
-use crate::wanted::Wanted;
+use crate::wanted::{Serves, Socket, Wanted};
 
 /// The name that the release has on the host, or gets.
 #[must_use]
@@ -16,6 +17,21 @@ pub(crate) fn name_on_host(facts: &Facts, release: &Release) -> String {
         .chain(facts.releases.iter().rev())
         .find(|id| release.is(id));
     found.cloned().unwrap_or_else(|| release.id(facts.time_s))
+}
+
+/// How it is run, in the word that is kept with it.
+fn kind(wanted: &Wanted) -> &'static str {
+    match wanted.serves {
+        Serves::Site { .. } => "site",
+        Serves::Program {
+            socket: Socket::Inherited,
+            ..
+        } => "inherited",
+        Serves::Program {
+            socket: Socket::Port,
+            ..
+        } => "port",
+    }
 }
 
 /// Sends and puts together.
@@ -67,9 +83,12 @@ pub(crate) fn steps(
             .map(|id| format!("{id}\n"))
             .collect(),
         apply: format!(
-            "release_assemble {} {id} {}\n",
+            "release_assemble {} {id} {} {} {} {}\n",
             wanted.app,
-            release.manifest_sha256()
+            release.manifest_sha256(),
+            kind(wanted),
+            wanted.health_timeout_s,
+            word(&wanted.health_path)
         ),
         undo: Undo::Kept,
         act: Act::Host,

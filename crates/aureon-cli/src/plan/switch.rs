@@ -3,10 +3,12 @@
 //!
 //! Going back to a release that was kept passes the same gate. What the host does is `release.sh`.
 
+use std::path::PathBuf;
+
 use super::release::name_on_host;
 use super::shell::word;
 use super::{Act, Plan, Refusal, Step, Undo};
-use crate::facts::Facts;
+use crate::facts::{Facts, ReleaseRuns};
 use crate::release::Release;
 use crate::wanted::{Serves, Socket, Wanted};
 
@@ -118,12 +120,49 @@ pub(crate) fn rollback(
     if facts.current.as_deref() == Some(id) {
         return refuse("rollback/current", format!("{id} serves already"));
     }
+    let runs = |id: &str| facts.release_runs.iter().find(|runs| runs.id == id);
+    let current = facts.current.as_deref().and_then(runs);
+    if let (Some(to), Some(from)) = (runs(id), current) {
+        // The units on the host are of what serves.
+        if to.socket != from.socket {
+            let cause = format!("{id} is run in another way than what serves, by other units");
+            return Err(Refusal {
+                id: "rollback/kind".to_owned(),
+                cause,
+                fix: "deploy what it was made from, or take runs back: aureon undo --last".into(),
+            });
+        }
+    }
+    let kept = runs(id).map(|runs| as_kept(wanted, runs));
+    let wanted = kept.as_ref().unwrap_or(wanted);
     let site = matches!(wanted.serves, Serves::Site { .. });
     let how = if site { "upgrade" } else { "restart" };
     let port = port_of(wanted, facts, false);
     plan.steps.push(attempt(wanted, id));
     plan.steps.push(switch(wanted, facts, id, how, port));
     Ok(())
+}
+
+/// The same, run and asked as the host has kept it with the release: what a file here says is of
+/// the next release, and there may be none.
+fn as_kept(wanted: &Wanted, runs: &ReleaseRuns) -> Wanted {
+    let serves = match runs.socket {
+        None => Serves::Site {
+            root: PathBuf::new(),
+            configuration: String::new(),
+        },
+        Some(socket) => Serves::Program {
+            command: Vec::new(),
+            files: Vec::new(),
+            socket,
+        },
+    };
+    Wanted {
+        serves,
+        health_path: runs.health_path.clone(),
+        health_timeout_s: runs.health_timeout_s,
+        ..wanted.clone()
+    }
 }
 
 /// The health path, and how many seconds there are.
@@ -317,6 +356,42 @@ mod tests {
         assert_eq!(go(&facts, Some(one)), Ok(format!("{one}\n")));
         facts.previous = Some(one.to_owned());
         assert_eq!(go(&facts, None), Ok(format!("{one}\n")));
+    }
+
+    #[test]
+    fn a_way_back_asks_as_the_release_was_asked_whatever_is_known_here() {
+        // Nothing is known here: it is taken for a site.
+        let (mut facts, wanted) = (samples::facts(), samples::wanted());
+        let id = |second| format!("x-20260101T00000{second}Z-00000000000{second}");
+        facts.releases = vec![id(1), id(2)];
+        (facts.current, facts.app_port) = (Some(id(2)), Some(8080));
+        let runs = |second, socket, path: &str| ReleaseRuns {
+            id: id(second),
+            socket,
+            health_path: path.to_owned(),
+            health_timeout_s: 7,
+        };
+        let go = |facts: &Facts| {
+            let mut plan = Plan::default();
+            rollback(&wanted, facts, Some(&id(1)), &mut plan)
+                .map(|()| plan.steps[1].apply.trim().to_owned())
+                .map_err(|refusal| refusal.id)
+        };
+        for (socket, end) in [
+            (None, "release_switch blog upgrade ID 8080 /up 7"),
+            (
+                Some(Socket::Inherited),
+                "release_switch blog restart ID 8080 /up 7",
+            ),
+            (Some(Socket::Port), "release_switch_port blog ID 8081 /up 7"),
+        ] {
+            facts.release_runs = vec![runs(1, socket, "/up"), runs(2, socket, "/other")];
+            assert_eq!(go(&facts), Ok(end.replace("ID", &id(1))), "{socket:?}");
+        }
+        facts.release_runs[1].socket = None;
+        assert_eq!(go(&facts), Err("rollback/kind".to_owned()));
+        facts.release_runs.clear();
+        assert!(go(&facts).unwrap().ends_with(" 8080 /healthz 30"));
     }
 
     #[test]

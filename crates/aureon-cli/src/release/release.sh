@@ -4,6 +4,7 @@
 #
 # /opt/aureon/objects/ab/cdef…     a content by its SHA-256; with .x behind it one that may be run
 # /opt/aureon/releases/<id>/       links to contents, and the manifest: `mode size sha256 h path`
+# /opt/aureon/releases/<id>.runs   how it is run and asked: `site|inherited|port seconds path`
 # /opt/aureon/current/<app>        a link to the release that serves
 # /opt/aureon/previous/<app>       a link to the one that served before it
 
@@ -80,7 +81,7 @@ release_unpack() {
 # release_unmake ID: takes a release away.
 release_unmake() {
   rm -rf "$release_base/releases/$1" "$release_base/releases/.$1"
-  rm -f "$release_base/releases/$1.receipt"
+  rm -f "$release_base/releases/$1.receipt" "$release_base/releases/$1.runs"
   release_sweep
 }
 
@@ -89,7 +90,8 @@ release_link() {
   ln "$(release_object "$2" "$3")" "$1/$4" || fail "$4 is not on the host"
 }
 
-# release_assemble APP ID MANIFEST: puts it together aside and gives it its name when it is whole.
+# release_assemble APP ID MANIFEST KIND SECONDS PATH: puts it together aside and gives it its name
+# when it is whole. The last three are what a way back to it needs, from whichever machine.
 release_assemble() (
   to=$release_base/releases/$2
   aside=$release_base/releases/.$2
@@ -105,6 +107,7 @@ release_assemble() (
   for kept in $(release_names "$1"); do
     release_fill "$aside" "$release_base/releases/$kept/manifest" hashed
   done
+  printf '%s\n' "$4 $5 $6" >"$release_base/releases/$2.runs"
   sync -f "$aside"
   mv -T "$aside" "$to"
   say "made the release $2"
@@ -398,7 +401,7 @@ release_prune() {
       "$release_current" | "$release_previous") continue ;;
     esac
     rm -rf "$release_base/releases/$release_name"
-    rm -f "$release_base/releases/$release_name.receipt"
+    rm -f "$release_base/releases/$release_name.receipt" "$release_base/releases/$release_name.runs"
     release_many=$((release_many - 1))
     say "removed the release $release_name"
   done

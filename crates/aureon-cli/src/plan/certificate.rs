@@ -55,9 +55,13 @@ pub(crate) fn place(wanted: &Wanted) -> Option<Place> {
 /// What has to be known of the host. Never a key.
 pub(crate) fn paths(wanted: &Wanted) -> Vec<String> {
     let mut paths = vec!["certbot.timer".to_owned(), "package:certbot".to_owned()];
-    if matches!(wanted.certificate, Certificate::Files { .. }) {
-        paths.push(link(wanted));
-        paths.extend(place(wanted).map(|place| place.chain));
+    match wanted.certificate {
+        Certificate::Files { .. } => {
+            paths.push(link(wanted));
+            paths.extend(place(wanted).map(|place| place.chain));
+        }
+        Certificate::Certbot { .. } => paths.push(Places::new(&wanted.app).rehearsed()),
+        Certificate::None => {}
     }
     paths
 }
@@ -117,6 +121,9 @@ fn certbot(
     if !is_fresh(wanted, facts) {
         plan.steps.push(probe(wanted));
         plan.steps.push(issue(wanted, facts, email, server));
+    }
+    // A run may have been cut off between the two, or may have come from an older operator.
+    if !is_fresh(wanted, facts) || !is_rehearsed(wanted, facts) {
         plan.steps.push(renewal(wanted, server));
     }
     let timer = facts.unit("certbot.timer");
@@ -173,8 +180,10 @@ fn issue(wanted: &Wanted, facts: &Facts, email: Option<&str>, server: Option<&st
         current: there.map_or_else(String::new, |it| it.names.join("\n") + "\n"),
         desired: wanted.domains.join("\n") + "\n",
         apply: format!(
-            "certificate_token_away {}\ncertificate_issue {}{}{account}{names}\n",
+            "certificate_token_away {}\nremove {}\ncertificate_issue {}{}{account}{names}\n",
             reach::file(wanted),
+            // What was rehearsed was the renewal of another one.
+            Places::new(&wanted.app).rehearsed(),
             name(wanted),
             server_words(server),
         ),
@@ -183,7 +192,29 @@ fn issue(wanted: &Wanted, facts: &Facts, email: Option<&str>, server: Option<&st
     }
 }
 
+/// What the host keeps when a rehearsal went well: the names it was for.
+fn rehearsal(wanted: &Wanted) -> String {
+    wanted.domains.join("\n") + "\n"
+}
+
+fn is_rehearsed(wanted: &Wanted, facts: &Facts) -> bool {
+    let there = facts.file(&Places::new(&wanted.app).rehearsed());
+    there.and_then(|file| file.content.as_deref()) == Some(rehearsal(wanted).as_bytes())
+}
+
 fn renewal(wanted: &Wanted, server: Option<&str>) -> Step {
+    let mark = Places::new(&wanted.app).rehearsed();
+    let mut apply = format!(
+        "certificate_rehearse {}{}\n",
+        name(wanted),
+        server_words(server)
+    );
+    apply.push_str(&shell::put(
+        &mark,
+        0o644,
+        "root:root",
+        rehearsal(wanted).as_bytes(),
+    ));
     Step {
         id: "certificate/renewal".to_owned(),
         title: "Try a renewal".to_owned(),
@@ -192,11 +223,7 @@ fn renewal(wanted: &Wanted, server: Option<&str>) -> Step {
             .to_owned(),
         current: String::new(),
         desired: "certbot renew --dry-run: fine\n".to_owned(),
-        apply: format!(
-            "certificate_rehearse {}{}\n",
-            name(wanted),
-            server_words(server)
-        ),
+        apply,
         undo: Undo::Kept,
         act: Act::Host,
     }

@@ -164,6 +164,11 @@ impl Places {
     pub fn certbot_chain(&self) -> String {
         format!("/etc/letsencrypt/live/aureon-{}/fullchain.pem", self.app)
     }
+    /// For which names a renewal has been rehearsed, a line each: written when it went well.
+    #[must_use]
+    pub fn rehearsed(&self) -> String {
+        format!("/etc/aureon/{}/renewal-rehearsed", self.app)
+    }
     /// Nginx's site.
     #[must_use]
     pub fn nginx_site(&self) -> String {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::super::samples;
 use super::*;
-use crate::facts::{HostCertificate, Resolved, Unit};
+use crate::facts::{File, HostCertificate, Resolved, Unit};
 
 const CLOUDFLARE: &str = "104.16.1.1";
 
@@ -143,6 +143,14 @@ fn on_host(facts: &mut Facts, names: &[&str], days: u64) {
         names: names.iter().map(|name| (*name).to_owned()).collect(),
         ends_s: facts.time_s + days * DAY_S,
     });
+    facts.files.push(File {
+        path: "/etc/aureon/blog/renewal-rehearsed".into(),
+        content: Some(b"example.com\nwww.example.com\n".to_vec()),
+        mode: 0o644,
+        owner: "root:root".into(),
+        link: None,
+        directory: false,
+    });
     facts.units.push(Unit {
         name: "certbot.timer".into(),
         enabled: true,
@@ -169,6 +177,30 @@ fn a_certificate_that_is_fine_is_left_alone() {
             "certificate/reach certificate/issue certificate/renewal"
         );
     }
+}
+
+#[test]
+fn a_renewal_that_nobody_has_rehearsed_is_rehearsed() {
+    let both = ["www.example.com", "example.com"];
+    // The client was killed while the certificate came; or the mark is of other names.
+    for mark in [None, Some(&b"example.com\n"[..])] {
+        let plan = planned(|_, facts| {
+            on_host(facts, &both, 60);
+            facts.files[0].content = mark.map(<[u8]>::to_vec);
+        });
+        let plan = plan.unwrap();
+        assert_eq!(ids(&plan), ["certificate/renewal"], "{mark:?}");
+        // The mark is left when it went well, and only then.
+        let (rehearsal, mark) = plan.steps[0].apply.split_once('\n').unwrap();
+        assert!(rehearsal.starts_with("certificate_rehearse aureon-blog"));
+        let path = Places::new("blog").rehearsed();
+        assert!(mark.starts_with(&format!("put {path} ")) && mark.contains("\nwww.example.com\n"));
+        assert!(paths(&samples::wanted()).contains(&path));
+    }
+    // A certificate of one's own is not renewed by anybody.
+    let mut wanted = samples::wanted();
+    wanted.certificate = Certificate::None;
+    assert!(!paths(&wanted).contains(&Places::new("blog").rehearsed()));
 }
 
 #[test]

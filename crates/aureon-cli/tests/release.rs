@@ -418,6 +418,72 @@ fn how_a_release_is_run_is_kept_with_it_and_told() {
     assert_eq!(facts.release_runs, [runs]);
 }
 
+/// Lines as a Nginx writes them: a page, a request of nobody's kind, quotes in what a client sends,
+/// an answer that failed.
+const NGINX_LINES: &str = include_str!("hosts/nginx-access.log");
+
+#[test]
+fn what_nginx_wrote_during_a_switch_is_counted_or_it_is_said_why_not() {
+    let mut root = Root::new("nginx-log");
+    for directory in ["etc/nginx", "var/log/nginx"] {
+        fs::create_dir_all(root.place.0.join(directory)).unwrap();
+    }
+    let log = root.place.0.join("var/log/nginx/access.log");
+    root.place.put("more", NGINX_LINES);
+    let mut counts = |access_log: &str, before: &str, meanwhile: &str| {
+        let conf = format!("http {{\n\taccess_log {access_log};\n}}\n");
+        root.place.put("etc/nginx/nginx.conf", &conf);
+        match before {
+            "none" => drop(fs::remove_file(&log)),
+            text => fs::write(&log, text).unwrap(),
+        }
+        let (log, more) = (log.display(), root.place.0.join("more"));
+        let meanwhile = meanwhile.replace("LOG", &log.to_string());
+        let meanwhile = meanwhile.replace("MORE", &more.display().to_string());
+        let shell = format!("release_log_begin\n{meanwhile}\nrelease_log_count");
+        let answer = root.step(&shell, &mut std::io::empty());
+        assert_eq!(answer.code, 0, "{meanwhile}: {}", answer.stderr);
+        let mut lines = answer.stdout.lines();
+        let line = lines.find_map(|line| line.strip_prefix("receipt "));
+        line.unwrap_or("nothing").to_owned()
+    };
+    let usual = "/var/log/nginx/access.log";
+    assert_eq!(
+        counts(usual, NGINX_LINES, "cat MORE >>LOG"),
+        "nginx 4 1 259"
+    );
+    assert_eq!(counts(usual, NGINX_LINES, ":"), "nginx 0 0 0");
+    for (access_log, before, meanwhile, why) in [
+        (usual, "none", "cat MORE >LOG", "Nginx has no"),
+        (usual, NGINX_LINES, "rm LOG", "Nginx has no"),
+        (
+            usual,
+            NGINX_LINES,
+            "mv LOG LOG.1; cat MORE MORE >LOG",
+            "rotated",
+        ),
+        (usual, NGINX_LINES, "head -n 1 MORE >LOG", "rotated"),
+        (usual, "", "cut -c 2-80 MORE >>LOG", "another form"),
+        (
+            usual,
+            "",
+            "release_log_bytes_max=9; cat MORE >>LOG",
+            "more than 9 bytes",
+        ),
+        ("off", "", "cat MORE >>LOG", "another access_log"),
+        (
+            "/var/log/nginx/access.log mine",
+            "",
+            "cat MORE >>LOG",
+            "another access_log",
+        ),
+    ] {
+        let said = counts(access_log, before, meanwhile);
+        let not = said.strip_prefix("nginx_not ").unwrap_or_default();
+        assert!(not.contains(why), "{meanwhile}: {said}");
+    }
+}
+
 #[test]
 fn an_upload_that_breaks_anywhere_leaves_nothing_half() {
     let place = site("broken");

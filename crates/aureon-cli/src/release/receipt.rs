@@ -2,8 +2,9 @@
 //!
 //! The step of the switch prints lines that begin with `receipt`; aureond counts exchanges itself,
 //! before and after, and once more when its old process has ended, so that nothing between two
-//! readings is lost. For another program there is nothing to read, and the receipt says so rather
-//! than nothing. Kept on the host beside the release, and shown at the end of a deploy.
+//! readings is lost. For another program the lines are counted that Nginx wrote into its log
+//! meanwhile, for all its sites; when that can not be done, the receipt says why. Kept on the host
+//! beside the release, and shown at the end of a deploy.
 
 use std::fmt::Write;
 
@@ -90,6 +91,8 @@ pub struct Said {
     before: Option<Counters>,
     old: Option<Counters>,
     new: Option<Counters>,
+    nginx: Option<CountedByNginx>,
+    not_counted: Option<String>,
 }
 
 impl Said {
@@ -109,6 +112,8 @@ impl Said {
             "before" => self.before = counters(),
             "old" => self.old = counters(),
             "new" => self.new = counters(),
+            "nginx" => self.nginx = CountedByNginx::parse(value),
+            "nginx_not" => self.not_counted = Some(value.to_owned()),
             _ => return false,
         }
         true
@@ -134,6 +139,10 @@ pub struct Receipt {
     pub switched_ms: u64,
     /// What the server counted meanwhile and in the two seconds after.
     pub counted: Option<Counted>,
+    /// For a program that does not count: what Nginx wrote into its log in the same time.
+    pub counted_by_nginx: Option<CountedByNginx>,
+    /// Why Nginx's log could not be counted.
+    pub not_counted: Option<String>,
     /// What to type to get the one before back.
     pub rollback: Option<String>,
 }
@@ -156,6 +165,30 @@ pub struct Counted {
     pub p99_after_us: Option<u64>,
 }
 
+/// By Nginx, of all sites that write into its log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CountedByNginx {
+    /// Requests that it has answered.
+    pub requests: u64,
+    /// By 5xx, whether the program said so or nobody answered.
+    pub failed: u64,
+    /// Of bodies.
+    pub bytes: u64,
+}
+
+impl CountedByNginx {
+    /// `requests failed bytes`.
+    fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split(' ').map(|number| number.parse().ok());
+        let mut next = || numbers.next().flatten();
+        Some(Self {
+            requests: next()?,
+            failed: next()?,
+            bytes: next()?,
+        })
+    }
+}
+
 impl Receipt {
     /// From what was heard. `sent_bytes` and `seconds` are of the whole deploy.
     #[must_use]
@@ -169,6 +202,8 @@ impl Receipt {
             sent_bytes,
             switched_ms: said.switched_ms,
             counted: counted(said),
+            counted_by_nginx: said.nginx.clone(),
+            not_counted: said.not_counted.clone(),
             rollback: said
                 .from
                 .as_ref()
@@ -215,15 +250,26 @@ impl Receipt {
                     &format!("{} before, {} after", show(before), show(after)),
                 );
             }
-            None => add(
-                "requests",
-                "not counted: no aureond served before and after",
-            ),
+            None => add("requests", &self.uncounted()),
         }
         if let Some(rollback) = &self.rollback {
             add("way back", rollback);
         }
         out
+    }
+
+    /// What is known of requests where no aureond has counted them.
+    fn uncounted(&self) -> String {
+        match (&self.counted_by_nginx, &self.not_counted, &self.previous) {
+            (Some(nginx), ..) => format!(
+                "{} during the switch, {} failed, {} bytes of bodies: by Nginx's log, all \
+                 its sites",
+                nginx.requests, nginx.failed, nginx.bytes
+            ),
+            (None, Some(why), _) => format!("not counted: {why}"),
+            (None, None, Some(_)) => "not counted: no aureond served before and after".to_owned(),
+            (None, None, None) => "not counted: nothing served before".to_owned(),
+        }
     }
 
     /// Shell that keeps it on the host, beside the release.
@@ -301,6 +347,29 @@ mod tests {
             "{text}"
         );
         assert!(receipt.keep().contains("\"requests\": 150"));
+    }
+
+    #[test]
+    fn for_another_program_nginx_has_counted() {
+        let mut said = said(&[
+            "receipt from shop-1".to_owned(),
+            "receipt to shop-2".to_owned(),
+            "receipt nginx 120 3 4567".to_owned(),
+        ]);
+        let receipt = Receipt::new("shop", "h", &said, 0, 1);
+        let text = receipt.write_text();
+        assert!(
+            text.contains("120 during the switch, 3 failed, 4567 bytes of bodies: by Nginx's log"),
+            "{text}"
+        );
+        assert!(receipt.keep().contains("\"requests\": 120"));
+        assert!(said.hear("receipt nginx 120 3"));
+        assert!(said.hear("receipt nginx_not Nginx's log was rotated meanwhile"));
+        let text = Receipt::new("shop", "h", &said, 0, 1).write_text();
+        assert!(
+            text.contains("not counted: Nginx's log was rotated meanwhile\n"),
+            "{text}"
+        );
     }
 
     #[test]

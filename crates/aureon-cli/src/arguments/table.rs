@@ -86,8 +86,9 @@ pub const COMMANDS: &[CommandRow] = &[
         words: "[USER@HOST]",
         help: "Take back what was done to the host, byte for byte",
         more: &[
-            "All runs, the last one first; --last takes back only that. What somebody else",
-            "has changed since is left as it is, and said.",
+            "All runs of all applications, the last one first; --last takes back only that, --app",
+            "NAME only that application's, if no other's came later. What somebody else has",
+            "changed since is left as it is, and said.",
         ],
     },
     CommandRow {

@@ -1,7 +1,9 @@
 //! `aureon undo`: takes runs back, the youngest first, until the host is as it was.
 //!
 //! What would be taken back is shown and asked about like a plan. A file that somebody else has
-//! changed since is left as it is, and said.
+//! changed since is left as it is, and said. Runs of all applications of a host stand on another,
+//! because what the first one brought serves the others too: one application is taken back alone
+//! only if no other's run stands on any of its own.
 
 use serde_json::json;
 
@@ -9,7 +11,7 @@ use super::Context;
 use crate::arguments::table::Flag;
 use crate::failure::Failure;
 use crate::host::{Host, Ssh};
-use crate::journal::history::describe_undo;
+use crate::journal::history::{PastRun, describe_undo};
 use crate::journal::{Back, read};
 use crate::wanted::Reader;
 
@@ -23,11 +25,9 @@ fn undo_one(context: &Context, host: &mut Ssh) -> Result<(), Failure> {
     let say = &context.say;
     let history = read(host)?;
     let last = context.arguments.has(Flag::Last);
-    let (back, from) = match last {
-        true => (Back::Last, history.runs.len().saturating_sub(1)),
-        false => (Back::All, 0),
-    };
-    let runs = history.runs.get(from..).unwrap_or_default();
+    let app = context.arguments.text(Flag::App);
+    let many = chosen(&history.runs, last, app)?;
+    let runs = &history.runs[history.runs.len() - many..];
     if runs.is_empty() {
         say.note(&format!("nothing to undo on {}", host.name()));
         say.event(&json!({"event": "undo", "runs": []}));
@@ -38,6 +38,13 @@ fn undo_one(context: &Context, host: &mut Ssh) -> Result<(), Failure> {
         say.event(&json!({"event": "undo", "runs": names}));
     } else {
         say.print(&describe_undo(runs));
+    }
+    let apps = apps_of(runs);
+    if apps.len() > 1 {
+        say.warn(&format!(
+            "this takes back every application of the host: {}; one alone: --app NAME",
+            apps.join(", ")
+        ));
     }
     if context.arguments.has(Flag::DryRun) {
         return Ok(());
@@ -56,7 +63,18 @@ fn undo_one(context: &Context, host: &mut Ssh) -> Result<(), Failure> {
                 say.host(line);
             }
         };
-        Ok(journal.undo(host, back, &mut told)?)
+        // Somebody else may have had the host since.
+        if read(host)?.runs != history.runs {
+            let what = "the host has changed since its runs were shown";
+            return Err(Failure::new(what, "look at them again: run it again"));
+        }
+        if many == history.runs.len() {
+            return Ok(journal.undo(host, Back::All, &mut told)?);
+        }
+        for _ in 0..many {
+            journal.undo(host, Back::Last, &mut told)?;
+        }
+        Ok(())
     })?;
     match left {
         0 => say.note("undone"),
@@ -64,4 +82,93 @@ fn undo_one(context: &Context, host: &mut Ssh) -> Result<(), Failure> {
     }
     say.event(&json!({"event": "undone", "left": left}));
     Ok(())
+}
+
+/// How many of the youngest runs are taken back.
+fn chosen(runs: &[PastRun], last: bool, app: Option<&str>) -> Result<usize, Failure> {
+    let Some(app) = app else {
+        return Ok(if last { runs.len().min(1) } else { runs.len() });
+    };
+    let own = runs.iter().filter(|run| run.app == app).count();
+    let on_top = runs.iter().rev().take_while(|run| run.app == app).count();
+    let wished = if last { own.min(1) } else { own };
+    if wished <= on_top {
+        return Ok(wished);
+    }
+    let first = runs.iter().position(|run| run.app == app).unwrap_or(0);
+    let first = if last { runs.len() - 1 } else { first };
+    let others: Vec<&PastRun> = runs[first..].iter().filter(|run| run.app != app).collect();
+    let names: Vec<&str> = others.iter().map(|run| run.name.as_str()).collect();
+    let what = format!(
+        "{app} can not be taken back alone: runs of other applications came later, and stand on \
+         what it brought: {}",
+        names.join(", ")
+    );
+    let fix = "nothing has been changed; take the last run back by --last, as often as it takes, \
+               or everything of all applications without --app";
+    Err(Failure::new(what, fix))
+}
+
+/// Each application once, in the order of their first runs.
+fn apps_of(runs: &[PastRun]) -> Vec<&str> {
+    let mut apps: Vec<&str> = Vec::new();
+    for run in runs {
+        if !apps.contains(&run.app.as_str()) {
+            apps.push(&run.app);
+        }
+    }
+    apps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `a b b`: runs of these applications, the oldest first.
+    fn check(runs: &str, last: bool, app: Option<&str>, many: Option<usize>) {
+        let runs: Vec<PastRun> = runs
+            .split_whitespace()
+            .enumerate()
+            .map(|(at, app)| PastRun {
+                name: format!("{}-{app}", at + 1),
+                app: app.to_owned(),
+                ..PastRun::default()
+            })
+            .collect();
+        let chosen = chosen(&runs, last, app);
+        assert_eq!(chosen.ok(), many, "{runs:?} {last} {app:?}");
+    }
+
+    #[test]
+    fn an_application_on_which_no_other_stands_is_taken_back_alone() {
+        check("a b b", false, Some("b"), Some(2));
+        check("a b b", true, Some("b"), Some(1));
+        check("b a", true, Some("a"), Some(1));
+        check("a a", false, Some("a"), Some(2));
+        check("a a", false, Some("c"), Some(0));
+        check("", false, Some("a"), Some(0));
+    }
+
+    #[test]
+    fn one_below_another_stays_and_is_told_what_stands_on_it() {
+        check("a b", false, Some("a"), None);
+        check("a b", true, Some("a"), None);
+        check("a b a", false, Some("a"), None);
+        check("a b a", true, Some("a"), Some(1));
+        let run = |name: &str, app: &str| PastRun {
+            name: name.to_owned(),
+            app: app.to_owned(),
+            ..PastRun::default()
+        };
+        let runs = [run("1-x", "b"), run("2-x", "a"), run("3-x", "b")];
+        let told = chosen(&runs, false, Some("a")).unwrap_err().to_string();
+        assert!(told.contains("what it brought: 3-x"), "{told}");
+    }
+
+    #[test]
+    fn without_a_name_it_is_the_last_run_or_all() {
+        check("a b", false, None, Some(2));
+        check("a b", true, None, Some(1));
+        check("", true, None, Some(0));
+    }
 }

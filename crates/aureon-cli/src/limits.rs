@@ -96,6 +96,13 @@ pub const DIFFERENCE_LINES: usize = 24;
 /// Bytes of a certificate's or key's file. 1 MiB: a chain is 8 KiB.
 pub const PEM_BYTES_MAX: u64 = 1 << 20;
 
+/// How long the host's lock is asked for before that is an error. 75 s: a minute of silence, after
+/// which the host believes that its holder is gone (`AUREON_PATIENCE`), and a few questions more.
+pub const LOCK_WAIT: Duration = Duration::from_secs(75);
+
+/// Pause between two questions for the lock. 3 s: each is a script on the host.
+pub const LOCK_PAUSE: Duration = Duration::from_secs(3);
+
 /// Waits for one answer over plain HTTP from this machine: connection, and each read. 10 s, as
 /// Let's Encrypt waits.
 pub const REACH_TIMEOUT: Duration = Duration::from_secs(10);

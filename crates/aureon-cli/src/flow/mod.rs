@@ -14,7 +14,7 @@ mod status;
 mod undo;
 
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
@@ -25,7 +25,7 @@ use crate::facts::{Facts, Questions, dns, parse_facts};
 use crate::failure::Failure;
 use crate::help::{VERSION, write_help};
 use crate::host::{Host, Recorded, Ssh};
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError, LOCKED};
 use crate::limits;
 use crate::say::Say;
 use crate::wanted::{Reader, Target, Wanted};
@@ -168,6 +168,32 @@ impl Context {
         Err(Failure::new("nothing has been changed", ""))
     }
 
+    /// Takes the host's lock. Its holder may be about to end, or be gone, which the host believes
+    /// after a minute of silence: until then it is asked again.
+    fn lock(&self, host: &mut dyn Host, journal: &Journal) -> Result<(), JournalError> {
+        let break_lock = self.arguments.has(Flag::BreakLock);
+        let begun = Instant::now();
+        let mut waits = false;
+        loop {
+            // What is said of the lock is said once; what else is said is how the host is healed.
+            let locked = journal.lock(host, break_lock, &mut |line| {
+                if !(waits && line.starts_with(LOCKED)) {
+                    self.say.note(line);
+                }
+            });
+            let refused = matches!(locked, Err(JournalError::Locked(_)));
+            if !refused || begun.elapsed() >= limits::LOCK_WAIT {
+                return locked;
+            }
+            if !waits {
+                let most = limits::LOCK_WAIT.as_secs();
+                self.say.note(&format!("waiting for it, at most {most} s"));
+            }
+            waits = true;
+            std::thread::sleep(limits::LOCK_PAUSE);
+        }
+    }
+
     /// Holds the host's lock around `work`, and gives it back however that ends.
     fn locked<T>(
         &self,
@@ -175,8 +201,7 @@ impl Context {
         journal: &Journal,
         work: impl FnOnce(&mut dyn Host) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let break_lock = self.arguments.has(Flag::BreakLock);
-        journal.lock(host, break_lock, &mut |line| self.say.note(line))?;
+        self.lock(host, journal)?;
         let worked = work(host);
         match (worked, journal.unlock(host)) {
             (Ok(value), Ok(())) => Ok(value),

@@ -28,7 +28,10 @@ pub const PRELUDE: &str = concat!(
 );
 
 /// What the prelude exits with when somebody else has the lock (EX_TEMPFAIL of sysexits.h).
-const LOCKED: i32 = 75;
+const LOCKED_CODE: i32 = 75;
+
+/// What it says then begins with this.
+pub const LOCKED: &str = "the host is locked by ";
 
 /// Who changes the host, and the word that tells his lock from that of others.
 #[derive(Debug, Clone)]
@@ -303,7 +306,7 @@ fn checked(answer: Answer) -> Result<String, JournalError> {
     let last = |text: &str| text.lines().last().unwrap_or_default().to_owned();
     match answer.code {
         0 => Ok(answer.stdout),
-        LOCKED => Err(JournalError::Locked(last(&answer.stdout))),
+        LOCKED_CODE => Err(JournalError::Locked(last(&answer.stdout))),
         _ => {
             let said = [answer.stdout, answer.stderr].concat();
             let error = said.lines().find_map(|line| line.strip_prefix("error: "));

@@ -149,7 +149,9 @@ impl From<FactsError> for Failure {
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
         let fix = match error {
-            JournalError::Locked(_) => "run it again when that is done, or take the lock by --break-lock",
+            JournalError::Locked(_) => {
+                "run it again when that is done, or take the lock by --break-lock"
+            }
             _ => "",
         };
         Self::new(error.to_string(), fix)

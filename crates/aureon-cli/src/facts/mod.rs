@@ -126,6 +126,8 @@ pub struct Facts {
     pub nginx_defaults: Vec<String>,
     /// `nginx -v`'s first two numbers, if it is there.
     pub nginx_version: Option<(u32, u32)>,
+    /// Those of the one that the host's package lists offer, if it is not there and they know.
+    pub nginx_offered: Option<(u32, u32)>,
     /// Debian's sample site is switched on, as it came with the package.
     pub nginx_stock_default: bool,
     /// The kernel has IPv6.
@@ -161,6 +163,13 @@ impl Facts {
     #[must_use]
     pub fn unit(&self, name: &str) -> Option<&Unit> {
         self.units.iter().find(|unit| unit.name == name)
+    }
+
+    /// The first number of the system's version; 0 if it has none.
+    #[must_use]
+    pub fn system_major(&self) -> u32 {
+        let first = self.system_version.split('.').next();
+        first.and_then(|first| first.parse().ok()).unwrap_or(0)
     }
 
     /// Whether the package is installed, if it was asked for.

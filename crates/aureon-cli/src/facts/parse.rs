@@ -113,6 +113,7 @@ impl Facts {
             ["firewall", name] => self.firewall.other = Some(name.to_owned()),
             ["nginx_name", name, file] => self.nginx_names.push((name.to_owned(), file.to_owned())),
             ["nginx_version", version] => self.nginx_version = parse_version(version),
+            ["nginx_offered", version] => self.nginx_offered = parse_version(version),
             ["nginx_stock_default"] => self.nginx_stock_default = true,
             ["ipv6"] => self.ipv6 = true,
             ["nginx_default", file] => self.nginx_defaults.push(file.to_owned()),

@@ -97,6 +97,10 @@ firewall_facts() {
 nginx_facts() {
   if have nginx; then
     fact nginx_version "$(nginx -v 2>&1 | sed -n 's,^nginx version: nginx/\([0-9]*\.[0-9]*\).*,\1,p')"
+  elif have apt-cache; then
+    offered=$(apt-cache policy nginx 2>/dev/null |
+      sed -n 's/^ *Candidate: \([0-9]*:\)\{0,1\}\([0-9]*\.[0-9]*\)\..*/\2/p')
+    [ -z "$offered" ] || fact nginx_offered "$offered"
   fi
   # Debian's sample site, as the package brought it.
   stock=/etc/nginx/sites-available/default

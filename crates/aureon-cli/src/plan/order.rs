@@ -86,12 +86,7 @@ fn refuse(id: &str, cause: String, fix: &str) -> Refusal {
 
 /// Whether this is a system on which the steps have been tried.
 fn check_system(facts: &Facts) -> Result<(), Refusal> {
-    let version = facts
-        .system_version
-        .split('.')
-        .next()
-        .and_then(|first| first.parse().ok());
-    let version: u32 = version.unwrap_or(0);
+    let version = facts.system_major();
     let known = match facts.system.as_str() {
         "debian" => version >= 12,
         "ubuntu" => version >= 24,

@@ -80,12 +80,20 @@ fn listen(facts: &Facts, port: u16, more: &str) -> String {
     out
 }
 
+/// The Nginx that is there, or that comes with the plan: what the package lists offer, and where a
+/// fresh host has none yet, what its system brings. If it is another after all, the next plan sees.
+fn nginx_version(facts: &Facts) -> (u32, u32) {
+    let brings = match (facts.system.as_str(), facts.system_major()) {
+        ("debian", 13..) | ("ubuntu", 25..) => (1, 26),
+        _ => (1, 22),
+    };
+    let known = facts.nginx_version.or(facts.nginx_offered);
+    known.unwrap_or(brings)
+}
+
 /// Port 443, with HTTP/2 as this Nginx spells it.
 fn listen_tls(facts: &Facts) -> String {
-    match facts
-        .nginx_version
-        .is_some_and(|version| version >= (1, 25))
-    {
+    match nginx_version(facts) >= (1, 25) {
         true => listen(facts, 443, " ssl") + "    http2 on;\n",
         // Newer ones understand it too, and say that it is the old word.
         false => listen(facts, 443, " ssl http2"),

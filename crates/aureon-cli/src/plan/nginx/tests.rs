@@ -134,8 +134,19 @@ fn http2_is_spelled_as_this_nginx_does() {
         let site = of(old);
         assert!(site.contains("listen 443 ssl http2;") && !site.contains("http2 on;"));
     }
-    let site = of(Some((1, 26)));
-    assert!(site.contains("listen 443 ssl;\n") && site.contains("\n    http2 on;\n"));
+    let new = |site: &str| site.contains("listen 443 ssl;\n") && site.contains("\n    http2 on;\n");
+    assert!(new(&of(Some((1, 26)))));
+    // Before there is one: what comes decides, else the second plan would not be empty.
+    let coming = |offered, version: &str| {
+        let version = version.to_owned();
+        site_of(move |_, facts| {
+            facts.nginx_version = None;
+            facts.nginx_offered = offered;
+            facts.system_version.clone_from(&version);
+        })
+    };
+    assert!(new(&coming(Some((1, 26)), "12")) && new(&coming(None, "13")));
+    assert!(!new(&coming(Some((1, 22)), "13")) && !new(&coming(None, "12")));
 }
 
 #[test]

@@ -1,151 +1,33 @@
-//! The driver over epoll(7): readiness made to look like completions.
+//! epoll(7), for Linux: see `unix/readiness.rs`.
 //!
-//! Every call is tried at once and waited for only when the kernel says `EAGAIN`. Sockets are
-//! edge-triggered and registered once: a keep-alive request costs its `recv`, its `send` and a
-//! share of `epoll_wait`. A connection is registered only when the worker has gone on and it is
-//! still open, so one that carries a single request costs no `epoll_ctl` at all. `EPOLLOUT` is
-//! asked for the first time a send is cut short.
+//! A socket is one registration, which room to send becomes a part of when it is asked for. The
+//! waker is an eventfd(2).
 
-use super::socket::{self, Listener};
-use super::{Chunk, Completion, Driver, SocketId, Wake, descriptors};
-use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, RECEIVE_BUFFER_BYTES, SEND_SLICE_BYTES};
-use std::collections::VecDeque;
-use std::fs::File;
+use super::Wake;
+use super::unix::readiness::{Event, Readiness, Token, listener_data, listener_of};
+use crate::limits::EVENTS_PER_TURN;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-/// Event data of the waker; sockets have their id and generation, listeners this flag.
+/// What the waker is registered with: no socket's and no listener's.
 const WAKER: u64 = u64::MAX;
-const LISTENER: u64 = 1 << 63;
 
 /// Edges that every socket is registered for. The peer's half-close comes with its own bit, so
 /// that a short read behind it needs no further `recv` to find out.
 const SOCKET_EVENTS: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
 
-/// One socket.
-struct Slot {
-    fd: Option<OwnedFd>,
-    /// Goes up with each use of the slot, so that an event for its last owner is not ours.
-    generation: u32,
-    registered: bool,
-    /// `EPOLLOUT` is registered too.
-    wants_out: bool,
-    paused: bool,
-    /// An edge came and `recv` has not said `EAGAIN` or less than asked since.
-    readable: bool,
-    /// The peer's side is closed: `recv` must go on to the end.
-    hung_up: bool,
-    /// A send left something behind.
-    sending: bool,
-    /// `Closed` or `Failed` was said: nothing may follow it.
-    ended: bool,
-}
-
-impl Slot {
-    const FREE: Slot = Slot {
-        fd: None,
-        generation: 0,
-        registered: false,
-        wants_out: false,
-        paused: false,
-        readable: false,
-        hung_up: false,
-        sending: false,
-        ended: false,
-    };
-}
-
-/// Work that needs no event: a full receive buffer, a resumed socket, the next slice of a file.
-#[derive(Clone, Copy)]
-enum Ready {
-    Receive(SocketId, u32),
-    Send(SocketId, u32),
-}
-
-/// A connection that is not registered yet.
-struct Fresh {
-    id: SocketId,
-    /// Its first receive was tried.
-    received: bool,
-}
-
-/// The epoll driver of one worker.
+/// An epoll of one worker.
 pub struct Epoll {
     epoll: OwnedFd,
     waker: EventFd,
-    listeners: Vec<Listener>,
-    accepting: bool,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    /// Used by nobody else than the kernel until `events_len` says so.
+    /// Used by nobody else than the kernel until `len` says so.
     events: Vec<libc::epoll_event>,
-    events_len: usize,
-    events_at: usize,
-    /// Listeners that have somebody: accepted from when all else of the turn is done, so that a
-    /// flood of connections holds up nobody who has one.
-    arrivals: VecDeque<usize>,
-    accepts_left: usize,
-    /// A descriptor to give up when there is none left: see `shed`.
-    reserve: Option<OwnedFd>,
-    /// From this descriptor on they are short: the kernel gives the lowest that is free
-    /// (open(2)), so that all below it are taken.
-    short_from: RawFd,
-    /// So many of them were taken when a connection was accepted last.
-    excess: usize,
-    ready: VecDeque<Ready>,
-    /// Ready work of this turn; what is added meanwhile waits for the next.
-    ready_left: usize,
-    /// The connection accepted last, not yet received from or registered.
-    fresh: Option<Fresh>,
-    buffer: Option<Vec<u8>>,
-    started_us: u64,
-    turn_us: u64,
-    unix_us: u64,
+    len: usize,
+    at: usize,
 }
 
 impl Epoll {
-    /// A driver that accepts from these listeners.
-    pub fn new(listeners: Vec<Listener>) -> io::Result<Epoll> {
-        // SAFETY: no pointers; a result that is not -1 is a descriptor nobody else owns.
-        let epoll = unsafe {
-            let fd = libc::epoll_create1(libc::EPOLL_CLOEXEC);
-            if fd == -1 {
-                return Err(io::Error::last_os_error());
-            }
-            OwnedFd::from_raw_fd(fd)
-        };
-        let mut driver = Epoll {
-            epoll,
-            waker: EventFd::new()?,
-            listeners,
-            accepting: false,
-            slots: Vec::new(),
-            free: Vec::new(),
-            events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS_PER_TURN],
-            events_len: 0,
-            events_at: 0,
-            arrivals: VecDeque::new(),
-            accepts_left: 0,
-            reserve: None,
-            short_from: descriptors::short_from(),
-            excess: 0,
-            ready: VecDeque::new(),
-            ready_left: 0,
-            fresh: None,
-            buffer: Some(vec![0; RECEIVE_BUFFER_BYTES]),
-            started_us: read_us(libc::CLOCK_MONOTONIC),
-            turn_us: 0,
-            unix_us: 0,
-        };
-        let waker = driver.waker.fd.as_raw_fd();
-        driver.control(libc::EPOLL_CTL_ADD, waker, libc::EPOLLIN as u32, WAKER)?;
-        driver.reserve = driver.waker.fd.try_clone().ok();
-        driver.read_clock();
-        driver.listen(true)?;
-        Ok(driver)
-    }
-
     fn control(&self, operation: i32, fd: RawFd, events: u32, data: u64) -> io::Result<()> {
         let mut event = libc::epoll_event { events, u64: data };
         let epoll = self.epoll.as_raw_fd();
@@ -155,500 +37,101 @@ impl Epoll {
             _ => Ok(()),
         }
     }
-
-    fn listen(&mut self, accepting: bool) -> io::Result<()> {
-        if self.accepting == accepting {
-            return Ok(());
-        }
-        self.accepting = accepting;
-        for (index, listener) in self.listeners.iter().enumerate() {
-            let data = LISTENER | index as u64;
-            // Exclusive: of several workers that share an inherited socket, one is woken.
-            let events = (libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32;
-            let operation = if accepting {
-                libc::EPOLL_CTL_ADD
-            } else {
-                libc::EPOLL_CTL_DEL
-            };
-            self.control(operation, listener.as_raw_fd(), events, data)?;
-        }
-        Ok(())
-    }
-
-    fn read_clock(&mut self) {
-        self.turn_us = self.now_us();
-        self.unix_us = read_us(libc::CLOCK_REALTIME);
-    }
-
-    /// The descriptor of an open socket.
-    fn fd(&self, id: SocketId) -> Option<RawFd> {
-        self.slots
-            .get(id.index())?
-            .fd
-            .as_ref()
-            .map(AsRawFd::as_raw_fd)
-    }
-
-    /// Accepts one connection, or says why not.
-    fn accept(&mut self, listener: usize) -> Option<Completion> {
-        let fd = self.listeners.get(listener)?.as_raw_fd();
-        if !self.accepting || self.accepts_left == 0 {
-            return None;
-        }
-        self.accepts_left -= 1;
-        match socket::accept(fd) {
-            Ok((fd, peer)) => {
-                let above = fd.as_raw_fd().saturating_sub(self.short_from);
-                self.excess = usize::try_from(above.saturating_add(1)).unwrap_or(0);
-                let id = self.insert(fd);
-                self.fresh = Some(Fresh {
-                    id,
-                    received: false,
-                });
-                Some(Completion::Accepted { id, peer, listener })
-            }
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                    self.accepts_left = 0;
-                    let shed = self.shed(listener);
-                    Some(Completion::AcceptFailed { error, shed })
-                }
-                // accept(2): errors of the network that are already pending on the new socket
-                // are reported here; they are to be treated like EAGAIN.
-                _ => None,
-            },
-        }
-    }
-
-    /// No descriptor is left: tells those who wait to be accepted, by a reset, rather than let
-    /// them wait for a time-out; how many. Each is accepted on the descriptor that was kept for
-    /// this.
-    fn shed(&mut self, listener: usize) -> u32 {
-        let mut count = 0;
-        let Some(fd) = self.listeners.get(listener).map(AsRawFd::as_raw_fd) else {
-            return count;
-        };
-        for _ in 0..ACCEPTS_PER_TURN {
-            self.reserve = None;
-            match socket::accept(fd) {
-                Ok((shed, _)) => {
-                    socket::reset_on_close(shed.as_raw_fd());
-                    drop(shed);
-                    count += 1;
-                    self.reserve = self.waker.fd.try_clone().ok();
-                }
-                Err(_) => break,
-            }
-        }
-        // Another thread may have taken it meanwhile; then the next shedding does without.
-        self.reserve = self.waker.fd.try_clone().ok();
-        count
-    }
-
-    fn insert(&mut self, fd: OwnedFd) -> SocketId {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::FREE);
-            (self.slots.len() - 1) as u32
-        });
-        let slot = &mut self.slots[index as usize];
-        // 31 bits: the highest bit of the event data tells listeners from sockets.
-        let generation = slot.generation.wrapping_add(1) & 0x7fff_ffff;
-        *slot = Slot {
-            fd: Some(fd),
-            generation,
-            ..Slot::FREE
-        };
-        SocketId(index)
-    }
-
-    /// The first receive of a fresh connection, before it costs a registration.
-    fn receive_fresh(&mut self) -> Option<Completion> {
-        let fresh = self.fresh.as_mut()?;
-        let id = fresh.id;
-        if !std::mem::replace(&mut fresh.received, true) {
-            self.slots.get_mut(id.index())?.readable = true;
-            return self.receive(id);
-        }
-        self.fresh = None;
-        self.register(id);
-        None
-    }
-
-    /// Registers a connection that outlived its first receive.
-    fn register(&mut self, id: SocketId) {
-        let Some(slot) = self.slots.get_mut(id.index()) else {
-            return;
-        };
-        let Some(fd) = slot.fd.as_ref().map(AsRawFd::as_raw_fd) else {
-            return;
-        };
-        if slot.registered {
-            return;
-        }
-        slot.registered = true;
-        let mut events = SOCKET_EVENTS;
-        if slot.wants_out {
-            events |= libc::EPOLLOUT as u32;
-        }
-        let data = event_data(id, slot.generation);
-        // Adding reports what is ready already, so nothing that came in between is missed.
-        if self.control(libc::EPOLL_CTL_ADD, fd, events, data).is_err() {
-            // ENOSPC or ENOMEM: a socket that can't be waited for is shut, its peer sees it.
-            socket::reset_on_close(fd);
-            socket::shutdown_send(fd);
-            self.queue_receive(id);
-        }
-    }
-
-    fn queue_receive(&mut self, id: SocketId) {
-        if let Some(slot) = self.slots.get_mut(id.index()) {
-            slot.readable = true;
-            self.ready.push_back(Ready::Receive(id, slot.generation));
-        }
-    }
-
-    /// Receives once. `None` when nothing is there.
-    fn receive(&mut self, id: SocketId) -> Option<Completion> {
-        let slot = self.slots.get_mut(id.index())?;
-        let fd = slot.fd.as_ref()?.as_raw_fd();
-        if slot.paused || slot.ended || !slot.readable {
-            return None;
-        }
-        let mut buffer = self
-            .buffer
-            .take()
-            .unwrap_or_else(|| vec![0; RECEIVE_BUFFER_BYTES]);
-        match socket::recv(fd, &mut buffer) {
-            Ok(0) => {
-                self.buffer = Some(buffer);
-                slot.ended = true;
-                Some(Completion::Closed { id })
-            }
-            Ok(len) => {
-                // epoll(7): a read of less than was asked for has emptied a stream socket.
-                slot.readable = len == buffer.len() || slot.hung_up;
-                if slot.readable {
-                    self.ready.push_back(Ready::Receive(id, slot.generation));
-                }
-                Some(Completion::Received {
-                    id,
-                    chunk: Chunk::new(buffer, len),
-                })
-            }
-            Err(error) => {
-                self.buffer = Some(buffer);
-                slot.readable = false;
-                match error.kind() {
-                    io::ErrorKind::WouldBlock => None,
-                    io::ErrorKind::Interrupted => {
-                        self.queue_receive(id);
-                        None
-                    }
-                    _ => {
-                        slot.ended = true;
-                        Some(Completion::Failed { id, error })
-                    }
-                }
-            }
-        }
-    }
-
-    /// One event of the kernel; `None` when it gave nothing (more) to report.
-    fn event(&mut self) -> Option<Completion> {
-        let event = self.events[self.events_at];
-        let (events, data) = (event.events, event.u64);
-        if data == WAKER {
-            self.events_at += 1;
-            self.waker.clear();
-            return Some(Completion::Woken);
-        }
-        self.events_at += 1;
-        if data & LISTENER != 0 {
-            self.arrivals.push_back((data & !LISTENER) as usize);
-            return None;
-        }
-        let id = SocketId(data as u32);
-        let slot = self.slots.get_mut(id.index())?;
-        if u64::from(slot.generation) != data >> 32 || slot.fd.is_none() {
-            return None;
-        }
-        let sendable = slot.sending && events & (libc::EPOLLOUT | libc::EPOLLERR) as u32 != 0;
-        if events & !(libc::EPOLLOUT as u32) != 0 {
-            slot.readable = true;
-            slot.hung_up |=
-                events & (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0;
-        }
-        if sendable {
-            slot.sending = false;
-            if slot.readable && !slot.paused {
-                self.ready.push_back(Ready::Receive(id, slot.generation));
-            }
-            return Some(Completion::Sendable { id });
-        }
-        self.receive(id)
-    }
-
-    fn ready(&mut self) -> Option<Completion> {
-        self.ready_left -= 1;
-        match self.ready.pop_front()? {
-            Ready::Receive(id, generation) if self.is_current(id, generation) => self.receive(id),
-            Ready::Send(id, generation) if self.is_current(id, generation) => {
-                Some(Completion::Sendable { id })
-            }
-            _ => None,
-        }
-    }
-
-    fn is_current(&self, id: SocketId, generation: u32) -> bool {
-        self.slots
-            .get(id.index())
-            .is_some_and(|slot| slot.generation == generation && slot.fd.is_some())
-    }
-
-    /// A send was cut short: the kernel says when there is room again.
-    fn await_room(&mut self, id: SocketId) -> io::Result<()> {
-        let Some(slot) = self.slots.get_mut(id.index()) else {
-            return Ok(());
-        };
-        slot.sending = true;
-        if slot.wants_out {
-            return Ok(());
-        }
-        slot.wants_out = true;
-        // One that is not registered yet will be with this bit.
-        let (true, Some(fd)) = (slot.registered, slot.fd.as_ref()) else {
-            return Ok(());
-        };
-        let events = SOCKET_EVENTS | libc::EPOLLOUT as u32;
-        let (fd, data) = (fd.as_raw_fd(), event_data(id, slot.generation));
-        self.control(libc::EPOLL_CTL_MOD, fd, events, data)
-    }
 }
 
-/// A clock's microseconds. std's arithmetic of times costs five times as much as reading one, and
-/// this is done for each exchange.
-#[inline]
-fn read_us(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the call writes to the local that it is given. It cannot fail: both clocks that are
-    // asked for exist everywhere (clock_gettime(2)).
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
-    // A clock before 1970 is an unset clock: 0 is as good as any wrong time.
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    seconds * 1_000_000 + time.tv_nsec as u64 / 1_000
-}
-
-fn event_data(id: SocketId, generation: u32) -> u64 {
-    u64::from(generation) << 32 | u64::from(id.0)
-}
-
-impl Driver for Epoll {
+impl Readiness for Epoll {
     type Waker = EventFd;
+
+    fn new() -> io::Result<Epoll> {
+        // SAFETY: no pointers; a result that is not -1 is a descriptor nobody else owns.
+        let epoll = unsafe {
+            let fd = libc::epoll_create1(libc::EPOLL_CLOEXEC);
+            if fd == -1 {
+                return Err(io::Error::last_os_error());
+            }
+            OwnedFd::from_raw_fd(fd)
+        };
+        let epoll = Epoll {
+            epoll,
+            waker: EventFd::new()?,
+            events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS_PER_TURN],
+            len: 0,
+            at: 0,
+        };
+        let waker = epoll.waker.fd.as_raw_fd();
+        epoll.control(libc::EPOLL_CTL_ADD, waker, libc::EPOLLIN as u32, WAKER)?;
+        Ok(epoll)
+    }
 
     fn waker(&self) -> EventFd {
         self.waker.clone()
     }
 
-    fn turn(&mut self, timeout_ms: Option<u32>) -> io::Result<()> {
+    fn spare(&self) -> Option<OwnedFd> {
+        self.waker.fd.try_clone().ok()
+    }
+
+    fn listen(&self, fd: RawFd, listener: usize, on: bool) -> io::Result<()> {
+        // Exclusive: of several workers that share an inherited socket, one is woken.
+        let events = (libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32;
+        let operation = if on {
+            libc::EPOLL_CTL_ADD
+        } else {
+            libc::EPOLL_CTL_DEL
+        };
+        self.control(operation, fd, events, listener_data(listener))
+    }
+
+    fn add(&self, fd: RawFd, socket: Token, room: bool) -> io::Result<()> {
+        let mut events = SOCKET_EVENTS;
+        if room {
+            events |= libc::EPOLLOUT as u32;
+        }
+        self.control(libc::EPOLL_CTL_ADD, fd, events, socket.data())
+    }
+
+    fn add_room(&self, fd: RawFd, socket: Token) -> io::Result<()> {
+        let events = SOCKET_EVENTS | libc::EPOLLOUT as u32;
+        self.control(libc::EPOLL_CTL_MOD, fd, events, socket.data())
+    }
+
+    fn wait(&mut self, timeout_ms: Option<u32>) -> io::Result<()> {
         let timeout = match timeout_ms {
-            _ if !self.ready.is_empty() => 0,
             None => -1,
             Some(ms) => i32::try_from(ms).unwrap_or(i32::MAX),
         };
         let (epoll, room) = (self.epoll.as_raw_fd(), self.events.len() as i32);
         // SAFETY: the pointer and `room` describe our vector; the kernel fills at most that many.
         let count = unsafe { libc::epoll_wait(epoll, self.events.as_mut_ptr(), room, timeout) };
-        self.arrivals.clear();
-        self.events_at = 0;
-        self.events_len = usize::try_from(count).unwrap_or(0);
-        self.accepts_left = ACCEPTS_PER_TURN;
-        self.ready_left = self.ready.len();
-        self.read_clock();
-        if count == -1 {
-            let error = io::Error::last_os_error();
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn next(&mut self) -> Option<Completion> {
-        loop {
-            if self.fresh.is_some() {
-                if let Some(completion) = self.receive_fresh() {
-                    return Some(completion);
-                }
-                continue;
-            }
-            let completion = if self.events_at < self.events_len {
-                self.event()
-            } else if self.ready_left > 0 {
-                self.ready()
-            } else if let Some(listener) = self.arrivals.front() {
-                let accepted = self.accept(*listener);
-                if accepted.is_none() {
-                    self.arrivals.pop_front();
-                }
-                accepted
-            } else {
-                return None;
-            };
-            if completion.is_some() {
-                return completion;
-            }
+        self.at = 0;
+        self.len = usize::try_from(count).unwrap_or(0);
+        match count {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
         }
     }
 
     #[inline]
-    fn recycle(&mut self, chunk: Chunk) {
-        self.buffer = Some(chunk.buffer);
-    }
-
-    #[inline]
-    fn now_ms(&self) -> u64 {
-        self.turn_us / 1_000
-    }
-
-    #[inline]
-    fn turn_us(&self) -> u64 {
-        self.turn_us
-    }
-
-    #[inline]
-    fn now_us(&self) -> u64 {
-        read_us(libc::CLOCK_MONOTONIC).saturating_sub(self.started_us)
-    }
-
-    #[inline]
-    fn unix_us(&self) -> u64 {
-        self.unix_us
-    }
-
-    fn accept_pause(&mut self) {
-        // A listener that is closed already is not registered: nothing to undo.
-        let _ = self.listen(false);
-    }
-
-    fn accept_resume(&mut self) {
-        // ENOMEM: stay paused; the worker asks again.
-        if self.listen(true).is_err() {
-            self.accepting = false;
+    fn next(&mut self) -> Option<Event> {
+        if self.at >= self.len {
+            return None;
         }
-    }
-
-    fn shortage(&self) -> Option<(usize, io::Error)> {
-        (self.excess > 0).then(|| (self.excess, io::Error::from_raw_os_error(libc::EMFILE)))
-    }
-
-    fn has_input(&self, id: SocketId) -> bool {
-        self.fd(id).is_some_and(socket::has_input)
-    }
-
-    fn close_listeners(&mut self) {
-        self.accept_pause();
-        self.listeners.clear();
-    }
-
-    fn receive_pause(&mut self, id: SocketId) {
-        if let Some(slot) = self.slots.get_mut(id.index()) {
-            slot.paused = true;
+        let event = self.events[self.at];
+        self.at += 1;
+        let (events, data) = (event.events, event.u64);
+        if data == WAKER {
+            self.waker.clear();
+            return Some(Event::Woken);
         }
-    }
-
-    fn receive_resume(&mut self, id: SocketId) {
-        let Some(slot) = self.slots.get_mut(id.index()) else {
-            return;
-        };
-        if std::mem::take(&mut slot.paused) && slot.readable {
-            self.ready.push_back(Ready::Receive(id, slot.generation));
+        if let Some(listener) = listener_of(data) {
+            return Some(Event::Arrived(listener));
         }
-    }
-
-    #[inline]
-    fn send(&mut self, id: SocketId, bytes: &mut Vec<u8>, more: bool) -> io::Result<()> {
-        let Some(fd) = self.fd(id) else {
-            return Err(io::ErrorKind::NotConnected.into());
-        };
-        match socket::send(fd, bytes, more) {
-            Ok(sent) if sent == bytes.len() => {
-                bytes.clear();
-                Ok(())
-            }
-            Ok(sent) => {
-                bytes.drain(..sent);
-                self.await_room(id)
-            }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => self.await_room(id),
-                io::ErrorKind::Interrupted => self.send(id, bytes, more),
-                _ => Err(error),
-            },
-        }
-    }
-
-    fn send_file(
-        &mut self,
-        id: SocketId,
-        file: &File,
-        offset: &mut u64,
-        remaining: &mut u64,
-    ) -> io::Result<()> {
-        let Some(fd) = self.fd(id) else {
-            return Err(io::ErrorKind::NotConnected.into());
-        };
-        let mut slice = usize::try_from(*remaining)
-            .unwrap_or(usize::MAX)
-            .min(SEND_SLICE_BYTES);
-        // A call that takes less than was asked for met the end of the socket's room or of the
-        // file. Only another call tells which, and only the former has an edge to wait for.
-        while slice > 0 {
-            match socket::sendfile(fd, file, *offset, slice) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(sent) => {
-                    *offset += sent as u64;
-                    *remaining -= sent as u64;
-                    slice -= sent;
-                }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return self.await_room(id),
-                    io::ErrorKind::Interrupted => {}
-                    _ => return Err(error),
-                },
-            }
-        }
-        if *remaining > 0 {
-            // The slice is used up, not the socket's room: go on in the next turn.
-            let generation = self.slots.get(id.index()).map_or(0, |slot| slot.generation);
-            self.ready.push_back(Ready::Send(id, generation));
-        }
-        Ok(())
-    }
-
-    fn shutdown_send(&mut self, id: SocketId) {
-        if let Some(fd) = self.fd(id) {
-            socket::shutdown_send(fd);
-        }
-    }
-
-    #[inline]
-    fn close(&mut self, id: SocketId, reset: bool) {
-        let Some(slot) = self.slots.get_mut(id.index()) else {
-            return;
-        };
-        let Some(fd) = slot.fd.take() else { return };
-        if reset {
-            socket::reset_on_close(fd.as_raw_fd());
-        }
-        // Closing takes the socket out of epoll too (epoll(7)): nobody else has a copy of it.
-        drop(fd);
-        if self.fresh.as_ref().is_some_and(|fresh| fresh.id == id) {
-            self.fresh = None;
-        }
-        self.free.push(id.0);
+        Some(Event::Edge {
+            socket: Token::of(data),
+            input: events & !(libc::EPOLLOUT as u32) != 0,
+            hung_up: events & (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0,
+            room: events & (libc::EPOLLOUT | libc::EPOLLERR) as u32 != 0,
+        })
     }
 }
 
@@ -683,62 +166,5 @@ impl Wake for EventFd {
         let value = 1u64;
         // SAFETY: eight bytes from a local of eight bytes. EAGAIN means it is set already.
         let _ = unsafe { libc::write(self.fd.as_raw_fd(), (&raw const value).cast(), 8) };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-    use std::net::{SocketAddr, TcpStream};
-
-    /// A driver that accepts on a port of its own.
-    fn driver() -> (Epoll, SocketAddr) {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = socket::listen_tcp(any, 1_024, false).unwrap();
-        let address = socket::local_address(&listener).unwrap().unwrap();
-        (Epoll::new(vec![listener]).unwrap(), address)
-    }
-
-    /// What one turn of at most so long brings, in its order.
-    fn told(driver: &mut Epoll, timeout_ms: u32) -> Vec<String> {
-        driver.turn(Some(timeout_ms)).unwrap();
-        let mut told = Vec::new();
-        while let Some(completion) = driver.next() {
-            match completion {
-                Completion::Accepted { id, .. } => told.push(format!("accepted {}", id.0)),
-                Completion::Received { id, chunk } => {
-                    told.push(format!("received {}", id.0));
-                    driver.recycle(chunk);
-                }
-                other => told.push(format!("{other:?}")),
-            }
-        }
-        told
-    }
-
-    #[test]
-    fn a_silent_client_is_accepted_at_once() {
-        let (mut driver, address) = driver();
-        let _client = TcpStream::connect(address).unwrap();
-        // Deferred it would be there after a second at the earliest.
-        assert_eq!(told(&mut driver, 500), ["accepted 0"]);
-    }
-
-    #[test]
-    fn who_arrives_waits_for_who_is_here_however_many_arrive() {
-        let (mut driver, address) = driver();
-        let mut here = TcpStream::connect(address).unwrap();
-        assert_eq!(told(&mut driver, 500), ["accepted 0"]);
-        let connect = |_| TcpStream::connect(address).unwrap();
-        let _crowd: Vec<TcpStream> = (0..3 * ACCEPTS_PER_TURN).map(connect).collect();
-        here.write_all(b"a").unwrap();
-        let turn = (0..10).find_map(|_| {
-            let told = told(&mut driver, 500);
-            told.contains(&"received 0".to_owned()).then_some(told)
-        });
-        let turn = turn.unwrap();
-        assert_eq!(turn[0], "received 0");
-        assert!(turn.len() <= 1 + ACCEPTS_PER_TURN);
     }
 }

@@ -64,9 +64,15 @@ mod windows;
 mod words;
 
 #[cfg(target_os = "linux")]
-pub use epoll::{Epoll as SystemDriver, EventFd as SystemWaker};
+use epoll::Epoll as SystemReadiness;
 #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
-pub use kqueue::{Kqueue as SystemDriver, Trigger as SystemWaker};
+use kqueue::Kqueue as SystemReadiness;
+/// The driver of this system.
+#[cfg(unix)]
+pub type SystemDriver = unix::readiness::ReadinessDriver<SystemReadiness>;
+/// What ends a turn of it.
+#[cfg(unix)]
+pub type SystemWaker = <SystemDriver as Driver>::Waker;
 #[cfg(unix)]
 pub use unix::{descriptors, dir, notify, output, process, services, signal, socket};
 #[cfg(windows)]

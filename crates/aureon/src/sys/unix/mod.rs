@@ -6,6 +6,7 @@ pub mod dir;
 pub mod notify;
 pub mod output;
 pub mod process;
+pub(in crate::sys) mod readiness;
 pub mod services;
 pub mod signal;
 pub mod socket;

@@ -89,6 +89,10 @@ pub const ELF_ENTRIES_MAX: usize = 4096;
 /// allows is about as much.
 pub const CLOCK_OFF: Duration = Duration::from_secs(60);
 
+/// Directories that are named when a program was in none of them. 16: as many as a PATH has where
+/// nobody counts them.
+pub const PLACES_SHOWN: usize = 16;
+
 /// Lines of a step's difference that are shown without `-v`. 24: a plan of ten steps is read, not
 /// scrolled past.
 pub const DIFFERENCE_LINES: usize = 24;

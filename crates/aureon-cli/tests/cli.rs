@@ -251,6 +251,63 @@ fn completions_are_for_the_three_shells() {
     }
 }
 
+#[test]
+fn the_program_for_the_host_is_found_beside_the_operator() {
+    let place = Place::new("beside");
+    // As in an archive: both in one directory, which is neither the user's nor on the PATH.
+    let archive = place.0.join("archive");
+    fs::create_dir(&archive).unwrap();
+    fs::remove_file(place.0.join("aureond")).unwrap();
+    let name = Path::new(env!("CARGO_BIN_EXE_aureon")).file_name().unwrap();
+    let operator = archive.join(name);
+    fs::copy(env!("CARGO_BIN_EXE_aureon"), &operator).unwrap();
+    let facts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts/debian-12.facts");
+    let facts = std::path::absolute(facts).unwrap();
+    let elsewhere = place.0.join("elsewhere");
+    let path = std::env::join_paths(["".as_ref(), elsewhere.as_path(), archive.as_path()]).unwrap();
+    let plan = || {
+        let mut command = Command::new(&operator);
+        command.args(["plan", "root@h", "public", "--domain", "a.de", "--json"]);
+        command.arg("--facts").arg(&facts);
+        command.current_dir(&place.0).env("PATH", &path);
+        command.output().unwrap()
+    };
+    // What only lies where the user is, is not taken, whatever the PATH says.
+    fs::write(place.0.join("aureond"), elf(62)).unwrap();
+    let output = plan();
+    assert_eq!(output.status.code(), Some(69), "{}", err(&output));
+    let said: serde_json::Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!(said["id"], "program/aureond");
+    // Both names, each place once, and what makes one.
+    let (what, fix) = (
+        said["what"].as_str().unwrap(),
+        said["fix"].as_str().unwrap(),
+    );
+    assert!(what.contains("aureond-x86_64") && what.contains("aureond is in "));
+    for part in [&archive, &elsewhere] {
+        let part = part.file_name().unwrap().to_str().unwrap();
+        let found = what.split(", ").filter(|place| place.ends_with(part));
+        assert_eq!(found.count(), 1, "{part}: {what}");
+    }
+    assert!(
+        fix.contains("scripts/dist") && fix.contains("--aureond"),
+        "{fix}"
+    );
+    // One that the host can not run is named.
+    fs::write(archive.join("aureond"), elf(183)).unwrap();
+    let output = plan();
+    assert_eq!(output.status.code(), Some(69));
+    assert!(out(&output).contains("is for aarch64, and the host is x86_64"));
+    // One of the host's kind goes before it.
+    fs::write(archive.join("aureond-x86_64"), elf(62)).unwrap();
+    let output = plan();
+    assert!(output.status.success(), "{}", err(&output));
+    fs::remove_file(archive.join("aureond-x86_64")).unwrap();
+    fs::write(archive.join("aureond"), elf(62)).unwrap();
+    let output = plan();
+    assert!(output.status.success(), "{}", err(&output));
+}
+
 /// What a deployed host says, as if the release that is planned were the one that serves there.
 fn deployed_facts(id: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts/debian-12-deployed.facts");

@@ -158,29 +158,61 @@ fn aureond(deployment: &Deployment, facts: &Facts) -> Result<PathBuf, Failure> {
     if let Some(path) = &deployment.aureond {
         return check(path).map(|()| path.clone());
     }
+    let (names, places) = where_it_may_be(&facts.architecture);
     let mut first = None;
-    for path in candidates(&facts.architecture) {
+    for path in candidates(&names, &places) {
         match check(&path) {
             Ok(()) => return Ok(path),
             Err(failure) => first = first.or(Some(failure)),
         }
     }
-    Err(first.unwrap_or_else(|| {
-        let cause = "there is no aureond for the host beside this program, nor on the PATH";
-        let fix = "name the static one by --aureond FILE; scripts/dist builds it";
-        Failure::refuse("program/aureond", cause, fix)
-    }))
+    Err(first.unwrap_or_else(|| not_found(&names, &places)))
 }
 
-/// Files that may be it, beside this program and on the PATH.
-fn candidates(architecture: &str) -> Vec<PathBuf> {
+/// The names that it may have, and the directories that it may be in: beside this program, as in an
+/// archive, then those of the PATH.
+fn where_it_may_be(architecture: &str) -> ([String; 2], Vec<PathBuf>) {
+    let names = [format!("aureond-{architecture}"), "aureond".to_owned()];
     let own = std::env::current_exe().ok();
     let beside = own.and_then(|own| Some(own.parent()?.to_owned()));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = beside.into_iter().chain(std::env::split_paths(&path));
-    let names = [format!("aureond-{architecture}"), "aureond".to_owned()];
-    let all = directories.flat_map(|directory| names.clone().map(|name| directory.join(name)));
+    let mut places = Vec::new();
+    for place in beside.into_iter().chain(std::env::split_paths(&path)) {
+        // An empty word would be wherever the user happens to be.
+        if !place.as_os_str().is_empty() && !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    (names, places)
+}
+
+/// Files that may be it, the likeliest first.
+fn candidates(names: &[String; 2], places: &[PathBuf]) -> Vec<PathBuf> {
+    let all = places
+        .iter()
+        .flat_map(|place| names.iter().map(|name| place.join(name)));
     all.filter(|path| path.is_file()).collect()
+}
+
+fn not_found(names: &[String; 2], places: &[PathBuf]) -> Failure {
+    let shown: Vec<String> = places
+        .iter()
+        .take(limits::PLACES_SHOWN)
+        .map(|place| place.display().to_string())
+        .collect();
+    let more = match places.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more of the PATH"),
+    };
+    let cause = format!(
+        "there is no aureond for the host: neither {} nor {} is in {}{more}",
+        names[0],
+        names[1],
+        shown.join(", ")
+    );
+    let fix = "lay the static aureond of the release's archive beside this program, or build one by \
+               scripts/dist and name it by --aureond target/dist/aureond";
+    Failure::refuse("program/aureond", cause, fix)
 }
 
 /// Shows a plan.

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use aureon_cli::host::{Answer, Host, HostError, Ssh, SshOptions};
 
@@ -239,4 +240,88 @@ fn the_shared_connection_is_private_and_goes_away() {
     );
     assert!(log.lines().any(|line| line.starts_with("-O ")), "{log}");
     assert!(!directory.exists());
+}
+
+/// The script that makes the directory, as the operator runs it, beneath the test's own place.
+fn make_shared(place: &Place) -> PathBuf {
+    let beneath = place.0.join("tmp");
+    let mut command = Command::new("sh");
+    command.args(["-c", include_str!("../src/host/share.sh"), "sh"]);
+    let path = format!("{}:{}", place.0.display(), std::env::var("PATH").unwrap());
+    let made = command
+        .arg(&beneath)
+        .arg("4711")
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    assert!(made.status.success() && made.stderr.is_empty(), "{made:?}");
+    let made = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim_end());
+    let name = made.file_name().unwrap().to_str().unwrap();
+    assert!(
+        name.starts_with("aureon-4711-") && made.parent() == Some(&beneath),
+        "{name}"
+    );
+    assert_eq!(
+        fs::metadata(&made).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    made
+}
+
+/// Above what Linux (2^22) and macOS (99,998) give to a process.
+const NOBODY: u32 = 4_194_305;
+
+#[test]
+fn what_a_killed_operator_left_is_taken_away_and_nothing_else() {
+    let place = Place::new("stale", LOCAL);
+    fs::remove_file(place.0.join("id")).unwrap();
+    let beneath = place.0.join("tmp");
+    let left = |name: &str| beneath.join(name);
+    let stale = left(&format!("aureon-{NOBODY}-aB3dE6gH9j"));
+    fs::create_dir_all(&stale).unwrap();
+    let kept = [
+        format!("aureon-{}-aaaaaaaaaa", std::process::id()),
+        format!("aureon-{NOBODY}-bbbbbbbbb"),
+        format!("aureon-{NOBODY}x-cccccccccc"),
+        "aureon--dddddddddd".to_owned(),
+        "aureon-eeeeeeeeee".to_owned(),
+        format!("other-{NOBODY}-ffffffffff"),
+    ];
+    for name in &kept {
+        fs::create_dir(left(name)).unwrap();
+    }
+    let in_use = left(&format!("aureon-{NOBODY}-gggggggggg"));
+    fs::create_dir(&in_use).unwrap();
+    fs::write(in_use.join("s"), "").unwrap();
+    let link = left(&format!("aureon-{NOBODY}-hhhhhhhhhh"));
+    std::os::unix::fs::symlink(left(&kept[5]), &link).unwrap();
+    let file = left(&format!("aureon-{NOBODY}-iiiiiiiiii"));
+    fs::write(&file, "").unwrap();
+
+    // Somebody else asks: it is not his.
+    place.program("id", "echo 4242");
+    make_shared(&place);
+    assert!(stale.exists());
+    fs::remove_file(place.0.join("id")).unwrap();
+
+    let made = make_shared(&place);
+    assert!(!stale.exists());
+    for name in &kept {
+        assert!(left(name).is_dir(), "{name}");
+    }
+    assert!(in_use.join("s").exists() && link.is_symlink() && file.exists());
+    // An empty directory for such things is none of a mistake.
+    fs::remove_dir_all(&beneath).unwrap();
+    fs::create_dir(&beneath).unwrap();
+    assert_ne!(make_shared(&place), made);
+}
+
+#[test]
+fn the_next_run_takes_away_what_a_killed_one_left() {
+    let place = Place::new("next", LOCAL);
+    let stale = std::env::temp_dir().join(format!("aureon-{NOBODY}-nextrun000"));
+    drop(fs::remove_dir(&stale));
+    fs::create_dir(&stale).unwrap();
+    assert!(run(&mut place.ssh(), "true", &mut io::empty()).0.is_ok());
+    assert!(!stale.exists());
 }

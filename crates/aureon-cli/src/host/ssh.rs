@@ -24,6 +24,9 @@ use crate::limits;
 const RUN: &str = "IFS= read -r s && s=$(printf %s \"$s\" | base64 -d) && echo MARK begin && \
     { (eval \"$s\"); printf \"\\nMARK end %s\\n\" $?; }";
 
+/// Makes the directory of the shared connection on this machine.
+const SHARE: &str = include_str!("share.sh");
+
 /// Becomes root first. The session's ports are what `sudo` would leave out.
 const BECOME_ROOT: &str = "if [ \"$(id -u)\" = 0 ]; then exec sh -c \"$0\"; else exec sudo -n env \
     \"SSH_CONNECTION=$SSH_CONNECTION\" sh -c \"$0\"; fi";
@@ -88,7 +91,8 @@ impl Ssh {
         match &self.shared {
             Some(directory) if shared => {
                 options.push("ControlMaster=auto".to_owned());
-                options.push(format!("ControlPath={}/%C", directory.display()));
+                // One host's, so it needs no name of its host; a socket's path is short on macOS.
+                options.push(format!("ControlPath={}/s", directory.display()));
                 options.push(format!(
                     "ControlPersist={}",
                     limits::SHARED_TIMEOUT.as_secs()
@@ -111,18 +115,23 @@ impl Ssh {
         arguments
     }
 
-    /// A directory of mode 0700 beneath the one for such things. `mktemp` is on every Unix; without
-    /// it each step has a connection of its own.
+    /// A directory of mode 0700 beneath the one for such things, named after this process. `mktemp`
+    /// is on every Unix; without it each step has a connection of its own.
     fn share(&mut self) {
         if self.shared.is_some() || std::env::consts::OS == "windows" {
             return;
         }
-        let pattern = std::env::temp_dir().join("aureon-XXXXXXXXXX");
-        let made = Command::new("mktemp").arg("-d").arg(pattern).output();
+        let beneath = std::env::temp_dir();
+        // A space would end the client's option.
+        if beneath.display().to_string().contains(char::is_whitespace) {
+            return;
+        }
+        let mut command = Command::new("sh");
+        command.args(["-c", SHARE, "sh"]).arg(beneath);
+        let made = command.arg(std::process::id().to_string()).output();
         if let Some(made) = made.ok().filter(|made| made.status.success()) {
             let path = String::from_utf8_lossy(&made.stdout).trim_end().to_owned();
-            // A space would end the client's option.
-            if !path.is_empty() && !path.contains(char::is_whitespace) {
+            if !path.is_empty() {
                 self.shared = Some(PathBuf::from(path));
             }
         }

@@ -10,7 +10,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
-use crate::problem::Exit;
+use crate::problem::{Exit, with_error};
 
 /// One address, ready to be bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,7 +170,7 @@ pub fn explain(address: &Address, error: &io::Error) -> String {
             "ports below 1024 need a privilege; choose --port 8080 or let systemd hold the socket"
         }
         io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
-        _ => return ["cannot listen on ", &shown, ": ", &error.to_string()].concat(),
+        _ => return with_error(&["cannot listen on ", &shown], error),
     };
     ["cannot listen on ", &shown, ": ", advice].concat()
 }

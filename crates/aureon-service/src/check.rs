@@ -15,7 +15,7 @@ use crate::config::Loaded;
 use crate::help::VERSION;
 use crate::json::{self, Object};
 use crate::machine::{Machine, directory_of, place_of};
-use crate::problem::{Exit, Problem};
+use crate::problem::{Exit, Problem, with_error};
 use crate::settings::SETTINGS;
 use crate::{proxies, sandbox};
 
@@ -41,8 +41,8 @@ pub fn root_problem(root: &Path) -> Option<(Exit, String)> {
         io::ErrorKind::PermissionDenied => Exit::Denied,
         _ => Exit::Failed,
     };
-    let what = ["cannot read ", &shown, ": ", &error.to_string(), "; "].concat();
-    Some((exit, [&what, advice].concat()))
+    let what = with_error(&["cannot read ", &shown], &error);
+    Some((exit, [&what, "; ", advice].concat()))
 }
 
 /// The path from the top, because a relative one says nothing in a log.
@@ -83,7 +83,7 @@ fn log_problem(loaded: &Loaded) -> Option<Problem> {
     };
     let error = allowed.err()?;
     let shown = absolute(path);
-    let what = ["cannot write the log to ", &shown, ": ", &error.to_string()].concat();
+    let what = with_error(&["cannot write the log to ", &shown], &error);
     let fix = match error.kind() {
         io::ErrorKind::NotFound => "create its directory",
         _ => "the user aureond runs as must be able to write there",
@@ -160,7 +160,7 @@ impl Report {
             let shown = setting.show(&loaded.config);
             pad(&mut out, setting.key, 30);
             pad(&mut out, if shown.is_empty() { "-" } else { &shown }, 22);
-            out.push_str(&place.to_string());
+            out.push_str(&place.show());
             out.push('\n');
         }
         out.push_str("\nServes ");
@@ -228,13 +228,13 @@ impl Report {
 
 fn push_problem(out: &mut String, kind: &str, problem: &Problem) {
     out.push_str(kind);
-    out.push_str(&problem.to_string());
+    out.push_str(&problem.show());
     out.push('\n');
 }
 
 fn write_problems<'p>(problems: impl IntoIterator<Item = &'p Problem>) -> Vec<u8> {
     write_array(problems, |out, problem| {
-        json::write_string(out, problem.to_string().as_bytes());
+        json::write_string(out, problem.show().as_bytes());
     })
 }
 
@@ -245,7 +245,7 @@ fn write_settings_json(loaded: &Loaded) -> Vec<u8> {
             let mut object = Object::new(out);
             object.string("key", setting.key);
             object.string("value", setting.show(&loaded.config));
-            object.string("source", place.to_string());
+            object.string("source", place.show());
             object.end();
         },
     )

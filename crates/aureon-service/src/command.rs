@@ -19,8 +19,8 @@ use crate::config::{ADMIN_NAME, Loaded, Source};
 use crate::health::READY_PATH;
 use crate::help::{VERSION, write_help};
 use crate::managed::manage;
-use crate::problem::{Exit, Place, Problem, exit_of};
-use crate::service::{Failure, Service, say};
+use crate::problem::{Exit, Place, Problem, exit_of, with_error};
+use crate::service::{Failure, Service, say, say_parts, write_error};
 use crate::value::show_digits;
 
 /// How long an order may take. 40 s: more than an upgrade does until it is given up.
@@ -102,24 +102,20 @@ fn healthcheck(arguments: Arguments) -> Exit {
         Ok(answered) => {
             let status = show_digits(u64::from(answered.status));
             let reason = String::from_utf8_lossy(&answered.content);
-            say(&[
+            say_parts(&[
                 &address.show(),
                 " answers ",
                 &status,
                 ": ",
                 reason.trim_ascii_end(),
-            ]
-            .concat());
+            ]);
             Exit::Failed
         }
         Err(error) => {
-            say(&[
-                "nobody answers on ",
-                &address.show(),
-                ": ",
-                &error.to_string(),
-            ]
-            .concat());
+            say(&with_error(
+                &["nobody answers on ", &address.show()],
+                &error,
+            ));
             Exit::Failed
         }
     }
@@ -185,7 +181,7 @@ fn reload_by_name(arguments: Arguments) -> Exit {
             Exit::Fine
         }
         Err(error) => {
-            say(&["nobody hears it for ", &address, ": ", &error.text()].concat());
+            say_parts(&["nobody hears it for ", &address, ": ", &error.text()]);
             say("whoever runs a service says `aureond service reload`");
             Exit::Failed
         }
@@ -203,7 +199,7 @@ fn ask_admin(arguments: Arguments, method: &str, target: &str) -> Result<Answere
     let address = loaded.admin.iter().find(unix).unwrap_or(&default);
     ask(address, false, method, target, ORDER_PATIENCE).map_err(|error| {
         let shown = address.show();
-        say(&["nobody answers on ", &shown, ": ", &error.to_string()].concat());
+        say(&with_error(&["nobody answers on ", &shown], &error));
         say(match signal::BY_NAME {
             true => "a port tells /metrics and no more; `aureond service status` asks the system",
             false => "one that was started with --admin unix:PATH, or by the unit, listens there",
@@ -266,11 +262,11 @@ pub(crate) fn fail(problems: &[Problem], json: bool) -> Exit {
         if !matches!(problem.place, Place::File { .. }) {
             out.push_str("aureond: ");
         }
-        out.push_str(&problem.to_string());
+        out.push_str(&problem.show());
         out.push('\n');
     }
-    // If standard error is gone there is nobody to tell; the exit code remains.
-    drop(io::stderr().write_all(out.as_bytes()));
+    // If standard error is gone the exit code remains.
+    write_error(out.as_bytes());
     exit_of(problems)
 }
 
@@ -281,7 +277,7 @@ pub(crate) fn print(bytes: &[u8]) -> Exit {
         Ok(()) => Exit::Fine,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Fine,
         Err(error) => {
-            say(&["cannot write the answer: ", &error.to_string()].concat());
+            say(&with_error(&["cannot write the answer"], &error));
             Exit::Failed
         }
     }

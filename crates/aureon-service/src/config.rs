@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::address::{self, Address};
 use crate::document::{self, Entry, Position, Written};
-use crate::problem::{Place, Problem, nearest, order, quote};
+use crate::problem::{Place, Problem, nearest, order, quote, with_error};
 use crate::proxies;
 use crate::settings::{self, Config, SETTINGS};
 use crate::small_file;
@@ -111,7 +111,7 @@ impl Inputs {
             Ok(bytes) => Some((shown, bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound && place.is_none() => None,
             Err(error) => {
-                let what = ["cannot read ", &shown, ": ", &error.to_string()].concat();
+                let what = with_error(&["cannot read ", &shown], &error);
                 let place = place.unwrap_or_else(|| place_in(&shown, (1, 1)));
                 let fix = match error.kind() {
                     io::ErrorKind::NotFound => "create it or name another",
@@ -360,7 +360,7 @@ impl Loader {
             // only show as a failed health check.
             let what = [
                 "has no effect: every address of `listen` (",
-                &place.to_string(),
+                &place.show(),
                 ") has its port",
             ];
             let fix = "write the addresses without a port".to_owned();

@@ -100,7 +100,7 @@ pub fn explain(
         bytes: 0,
     };
     let place = settings::find("root").and_then(|row| loaded.places.get(row));
-    let place = place.unwrap_or(&Place::Default).to_string();
+    let place = place.unwrap_or(&Place::Default).show();
     let root = match &config.root {
         Some(root) => absolute(root),
         None => "the built-in page".to_owned(),

@@ -16,6 +16,7 @@ use aureon::{Method, Request, Response, Router, Status};
 
 use crate::json::Object;
 use crate::observer::now_ms;
+use crate::problem::with_error;
 use crate::value::show_digits;
 
 /// Paths that say "alive"; their exchanges are not logged by default.
@@ -293,7 +294,7 @@ impl Check {
             };
             if let Err(error) = thread::start("check", STACK_BYTES, Box::new(body)) {
                 last.running = None;
-                let reason = ["no thread to run it: ", &error.to_string()].concat();
+                let reason = with_error(&["no thread to run it"], &error);
                 return (Duration::ZERO, Err(reason));
             }
         }

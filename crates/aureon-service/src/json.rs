@@ -191,7 +191,8 @@ pub const fn odd_bits(word: u64) -> u64 {
 /// Whether all bytes are printable ASCII and need no escape; eight at a time.
 #[inline]
 fn is_plain(bytes: &[u8]) -> bool {
-    let Some(last) = bytes.last_chunk::<8>() else {
+    let last = bytes.len().checked_sub(8).and_then(|at| bytes.get(at..));
+    let Some(last) = last.and_then(|last| last.first_chunk::<8>()) else {
         let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
         return bytes.iter().all(plain);
     };
@@ -208,10 +209,12 @@ fn is_plain(bytes: &[u8]) -> bool {
 fn write_escaped(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     let mut clean_from = 0;
+    let mut next = 0;
     for (at, &byte) in bytes.iter().enumerate() {
         // A C1 control is 0xC2 followed by 0x80..=0x9F; the escape is written at its second byte.
-        let c1 = (0x80..0xA0).contains(&byte) && at > 0 && bytes[at - 1] == 0xC2;
-        let clean_to = if c1 { at - 1 } else { at };
+        let before = std::mem::replace(&mut next, byte);
+        let c1 = (0x80..0xA0).contains(&byte) && before == 0xC2;
+        let clean_to = at - usize::from(c1);
         let escape: &[u8] = match byte {
             b'"' => b"\\\"",
             b'\\' => b"\\\\",

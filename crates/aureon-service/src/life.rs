@@ -12,7 +12,7 @@ use crate::check::write_config_json;
 use crate::health::State;
 use crate::queue::Sender;
 use crate::reload::Reload;
-use crate::service::say;
+use crate::service::{say, say_parts};
 use crate::supervisor::{Ask, Control, Reply};
 use crate::systemd::Manager;
 use crate::upgrade::{Said, Upgrade};
@@ -140,7 +140,7 @@ impl Life {
         match Upgrade::start(&self.stopper, self.admin.as_ref(), self.held, &self.control) {
             Ok(upgrade) => {
                 let pid = show_digits(u64::from(upgrade.pid()));
-                say(&["upgrade: process ", &pid, " is to take over"].concat());
+                say_parts(&["upgrade: process ", &pid, " is to take over"]);
                 self.upgrade = Some(upgrade);
                 self.asked = asked;
             }
@@ -170,7 +170,7 @@ impl Life {
                 }
                 let pid = show_digits(u64::from(pid));
                 let line = ["process ", &pid, " has taken over"].concat();
-                say(&[&line, ": finishing what runs"].concat());
+                say_parts(&[&line, ": finishing what runs"]);
                 self.tell(Ok(vec![line]));
             }
             Said::Gone => self.give_up("it ended"),
@@ -226,7 +226,7 @@ impl Life {
     fn drain(&mut self, why: &str) {
         let patience_ms = self.reload.loaded.config.limits.drain_timeout_ms;
         let told = show(u64::from(patience_ms));
-        say(&[why, ": finishing what runs, for at most ", &told].concat());
+        say_parts(&[why, ": finishing what runs, for at most ", &told]);
         self.stop = Stop::Draining;
         self.stopper.drain();
     }

@@ -16,7 +16,7 @@ use crate::line::Form;
 use crate::log_file::LogFile;
 use crate::log_pipe::Standard;
 use crate::observer::now_ms;
-use crate::problem::Exit;
+use crate::problem::{Exit, with_error};
 use crate::service::{Failure, failed};
 use crate::settings::Config;
 
@@ -140,8 +140,8 @@ impl Logging {
             let (bytes, files) = (config.log_file_bytes_max, config.log_files_max);
             let file = LogFile::open(path, bytes, files).map_err(|error| {
                 let shown = check::absolute(path);
-                let line = ["cannot write the log to ", &shown, ": ", &error.to_string()];
-                Failure::new(Exit::Config, line.concat())
+                let line = with_error(&["cannot write the log to ", &shown], &error);
+                Failure::new(Exit::Config, line)
             })?;
             reopen = Some(file.reopen_flag());
             Box::new(file)

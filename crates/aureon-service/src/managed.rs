@@ -20,7 +20,7 @@ use crate::check::absolute;
 use crate::command::{fail, print, serve, source};
 use crate::config::{Given, Loaded, Source};
 use crate::problem::Exit;
-use crate::service::{Service, say};
+use crate::service::{Service, say, say_parts};
 use crate::settings::SETTINGS;
 use crate::value::{Kind, show_digits};
 
@@ -71,14 +71,14 @@ pub(crate) fn manage(arguments: Arguments, build: impl FnOnce(Service) -> Servic
         // Nobody would learn what it says.
         false => Exit::Config,
     };
-    say(&["exit code ", &show_digits(exit as u64)].concat());
+    say_parts(&["exit code ", &show_digits(exit as u64)]);
     // The others are for who has to mend something.
     services::leave(exit as u8, exit == Exit::Failed);
     exit
 }
 
 fn failed(code: Code) -> Exit {
-    say(&["service aureond: ", &code.text()].concat());
+    say_parts(&["service aureond: ", &code.text()]);
     Exit::Failed
 }
 

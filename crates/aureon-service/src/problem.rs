@@ -4,7 +4,8 @@
 //! reported together. The process's exit codes have their names here and nowhere else. Nothing
 //! in this file is about peers or handlers; those errors are the engine's.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::io;
 
 use crate::json;
 use crate::value::show_digits;
@@ -58,20 +59,23 @@ pub enum Place {
     Flag(String),
 }
 
+impl Place {
+    /// As it is told. What is built in is called so.
+    pub fn show(&self) -> String {
+        match self {
+            Place::Default => "default".to_owned(),
+            Place::File { path, line, column } => {
+                let (line, column) = (u64::from(*line), u64::from(*column));
+                [path, ":", &show_digits(line), ":", &show_digits(column)].concat()
+            }
+            Place::Environment(name) | Place::Flag(name) => name.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Default => out.write_str("default"),
-            Place::File { path, line, column } => {
-                out.write_str(path)?;
-                for number in [line, column] {
-                    out.write_str(":")?;
-                    out.write_str(&show_digits(u64::from(*number)))?;
-                }
-                Ok(())
-            }
-            Place::Environment(name) | Place::Flag(name) => out.write_str(name),
-        }
+        out.write_str(&self.show())
     }
 }
 
@@ -95,19 +99,32 @@ impl Problem {
             fix: fix.into(),
         }
     }
+
+    /// As it is told, on one line.
+    pub fn show(&self) -> String {
+        let separator = if self.fix.is_empty() { "" } else { "; " };
+        [&self.place.show(), ": ", &self.what, separator, &self.fix].concat()
+    }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.place.fmt(out)?;
-        out.write_str(": ")?;
-        out.write_str(&self.what)?;
-        if !self.fix.is_empty() {
-            out.write_str("; ")?;
-            out.write_str(&self.fix)?;
-        }
-        Ok(())
+        out.write_str(&self.show())
     }
+}
+
+/// A line in parts and the error behind it, with a colon between.
+pub fn with_error(parts: &[&str], error: &io::Error) -> String {
+    let mut line = parts.concat();
+    push_error(&mut line, error);
+    line
+}
+
+/// A panic of the formatter goes no further: it would be one that everybody who tells of an error
+/// has to let pass.
+extern "C" fn push_error(line: &mut String, error: &io::Error) {
+    // Writing into a string cannot fail.
+    let _ = write!(line, ": {error}");
 }
 
 /// The code to leave with: usage when any mistake stands on the command line.
@@ -160,22 +177,32 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 /// Optimal string alignment: insertions, deletions, replacements and swaps of neighbours.
 /// Upper and lower case are the same letter.
 fn edit_distance(left: &[u8], right: &[u8]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=right.len()).collect();
-    for (row, &a) in left.iter().enumerate() {
-        let mut current = vec![row + 1];
-        for (column, &b) in right.iter().enumerate() {
-            let replaced = above[column] + usize::from(!a.eq_ignore_ascii_case(&b));
-            let mut cost = replaced.min(above[column + 1] + 1).min(current[column] + 1);
-            let swapped = row > 0 && column > 0 && left[row - 1] == b && a == right[column - 1];
-            if swapped {
-                cost = cost.min(before[column - 1] + 1);
-            }
-            current.push(cost);
+    let width = right.len() + 1;
+    // The cost of each beginning of `left` for each beginning of `right`, in rows.
+    let mut costs = Vec::new();
+    for row in 0..=left.len() {
+        for column in 0..width {
+            let behind = |count: usize| {
+                let at = costs.len().wrapping_sub(count);
+                costs.get(at).copied().unwrap_or(0)
+            };
+            let left = left.get(..row).unwrap_or_default();
+            let cost = match (left, right.get(..column).unwrap_or_default()) {
+                ([left @ .., a], [right @ .., b]) => {
+                    let replaced = behind(width + 1) + usize::from(!a.eq_ignore_ascii_case(b));
+                    let cost = replaced.min(behind(width) + 1).min(behind(1) + 1);
+                    match left.last() == Some(b) && right.last() == Some(a) {
+                        true => cost.min(behind(2 * width + 2) + 1),
+                        false => cost,
+                    }
+                }
+                // One of them is empty.
+                _ => row + column,
+            };
+            costs.push(cost);
         }
-        before = std::mem::replace(&mut above, current);
     }
-    above[right.len()]
+    costs.pop().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use aureon::{Router, Sandbox};
 
 use crate::config::{Loaded, Source};
 use crate::logging::Logging;
+use crate::problem::Problem;
 use crate::routes::{Lasting, build_app};
 use crate::sandbox;
 use crate::settings::SETTINGS;
@@ -54,11 +55,11 @@ impl Reload {
     /// One line for each reason why everything stays as it was.
     pub fn reload(&mut self, stopper: &Stopper) -> Result<Vec<String>, Vec<String>> {
         let loaded = self.source.load().map_err(|problems| {
-            let lines = problems.iter().map(ToString::to_string);
+            let lines = problems.iter().map(Problem::show);
             lines.collect::<Vec<String>>()
         })?;
         if let Some(problem) = sandbox::problem(&loaded) {
-            return Err(vec![problem.to_string()]);
+            return Err(vec![problem.show()]);
         }
         let app = build_app(self.routes.clone(), &loaded.config, &self.lasting)
             .map_err(|failure| failure.lines)?;

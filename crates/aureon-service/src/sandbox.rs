@@ -15,7 +15,7 @@ use aureon::sys::sandbox::{self, Access};
 use crate::check::absolute;
 use crate::config::Loaded;
 use crate::machine::place_of;
-use crate::problem::Problem;
+use crate::problem::{Problem, with_error};
 use crate::settings::Config;
 use crate::value::show_digits;
 
@@ -66,7 +66,7 @@ pub fn problem(loaded: &Loaded) -> Option<Problem> {
     let path = loaded.config.sandbox_paths.iter().find(wrong)?;
     let (what, fix) = match fs::metadata(path) {
         Err(error) if Path::new(path).is_absolute() => (
-            ["cannot look at ", path, ": ", &error.to_string()].concat(),
+            with_error(&["cannot look at ", path], &error),
             "create it or name another",
         ),
         _ => (

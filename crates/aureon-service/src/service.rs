@@ -24,7 +24,7 @@ use crate::inherit::Inherited;
 use crate::logging::Logging;
 use crate::metrics::Sources;
 use crate::observer::{LogObserver, now_ms};
-use crate::problem::{Exit, Problem};
+use crate::problem::{Exit, Problem, with_error};
 use crate::ready::wait_until_served;
 use crate::reload::Reload;
 use crate::routes::{Lasting, build_app};
@@ -86,7 +86,7 @@ impl Service {
         run: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) -> Service {
         if !self.health.add(name, run) {
-            say(&["too many checks, left out: ", name].concat());
+            say_parts(&["too many checks, left out: ", name]);
         }
         self
     }
@@ -117,7 +117,7 @@ impl Service {
             started: Instant::now(),
         };
         if let Some((exit, problem)) = check::problems(&self.loaded).first() {
-            return Err(Failure::new(*exit, problem.to_string()));
+            return Err(Failure::new(*exit, problem.show()));
         }
         let own = !self.router.is_empty() || lasting.health.has_checks();
         let confined = sandbox::rules(config, own);
@@ -184,7 +184,7 @@ impl Service {
 /// What the admin socket could still have told when the last exchange was over.
 fn say_counted(admin: &Admin) {
     let report = Report::new(admin).write_json();
-    say(&["counted ", String::from_utf8_lossy(&report).trim_end()].concat());
+    say_parts(&["counted ", String::from_utf8_lossy(&report).trim_end()]);
 }
 
 /// Starts the admin listener and serves; what can not serve gives back what it has.
@@ -203,7 +203,7 @@ fn begin(
     match serve(running, inherited, reload) {
         Ok(manager) => {
             for address in admin.iter().flat_map(Running::addresses) {
-                say(&["admin on ", &show_address(address)].concat());
+                say_parts(&["admin on ", &show_address(address)]);
             }
             Ok((manager, admin))
         }
@@ -245,7 +245,7 @@ fn serve(
         (signal::BY_NAME, running.addresses().first())
         && let Err(error) = signal::answer_to(&address.to_string())
     {
-        say(&["`aureond reload` will not be heard: ", &error.text()].concat());
+        say_parts(&["`aureond reload` will not be heard: ", &error.text()]);
     }
     manager.ready("serving");
     announce(
@@ -257,17 +257,35 @@ fn serve(
 }
 
 pub(crate) fn failed(what: &str, error: &io::Error) -> Failure {
-    Failure::new(Exit::Failed, [what, ": ", &error.to_string()].concat())
+    Failure::new(Exit::Failed, with_error(&[what], error))
 }
 
-/// Writes a line to standard error; if that is gone there is nobody to tell.
+/// Writes a line to standard error.
 pub fn say(line: &str) {
-    let mut text = ["aureond: ", line, "\n"].concat().into_bytes();
+    say_parts(&[line]);
+}
+
+/// The same for a line in parts.
+pub(crate) fn say_parts(parts: &[&str]) {
+    let mut text = Vec::new();
     // A service manager that keeps messages puts the time before each; a file does not.
     if services::is_redirected() {
-        text = [&write_stamp(now_ms())[..], b" ", &text].concat();
+        text.extend_from_slice(&write_stamp(now_ms()));
+        text.push(b' ');
     }
-    drop(io::stderr().write_all(&text));
+    text.extend_from_slice(b"aureond: ");
+    for part in parts {
+        text.extend_from_slice(part.as_bytes());
+    }
+    text.push(b'\n');
+    write_error(&text);
+}
+
+/// Writes to standard error; if that is gone there is nobody to tell. A panic goes no further: it
+/// would be one that everybody who says something has to let pass.
+#[allow(improper_ctypes_definitions, reason = "called from here alone")]
+pub(crate) extern "C" fn write_error(text: &[u8]) {
+    drop(io::stderr().write_all(text));
 }
 
 /// Ends a server that could not be started whole; what was accepted meanwhile is still answered.
@@ -294,7 +312,7 @@ fn announce(
     proxied: &[aureon::server::Address],
 ) {
     match &config.root {
-        Some(root) => say(&["serving ", &check::absolute(root)].concat()),
+        Some(root) => say_parts(&["serving ", &check::absolute(root)]),
         None => say("serving the built-in page; `aureond DIR` serves a directory"),
     }
     for address in addresses {
@@ -303,6 +321,6 @@ fn announce(
         } else {
             ""
         };
-        say(&["listening on ", &show_address(address), how].concat());
+        say_parts(&["listening on ", &show_address(address), how]);
     }
 }

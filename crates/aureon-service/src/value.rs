@@ -164,8 +164,10 @@ impl Kind {
             _ => return show_digits(number),
         };
         for &(unit, factor) in units {
-            if number >= factor && number.is_multiple_of(factor) {
-                return [show_digits(number / factor).as_str(), unit].concat();
+            if let (Some(count @ 1..), Some(0)) =
+                (number.checked_div(factor), number.checked_rem(factor))
+            {
+                return [show_digits(count).as_str(), unit].concat();
             }
         }
         // Zero is a multiple of nothing above.
@@ -200,7 +202,7 @@ fn parse_digits(text: &str) -> Option<u64> {
 
 fn parse_united(text: &str, units: &[(&str, u64)], bare: bool) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
+    let (number, unit) = text.split_at_checked(digits)?;
     let number = parse_digits(number)?;
     if unit.is_empty() && bare {
         return Some(number);

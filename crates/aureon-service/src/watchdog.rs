@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use aureon::server::Stopper;
 
-use crate::service::say;
+use crate::service::say_parts;
 use crate::systemd::Manager;
 use crate::value::show_digits;
 
@@ -58,7 +58,7 @@ impl Watchdog {
             Some(worker) => {
                 self.told = true;
                 let number = show_digits(worker as u64);
-                say(&["worker ", &number, " does not turn: a handler holds it"].concat());
+                say_parts(&["worker ", &number, " does not turn: a handler holds it"]);
             }
         }
         self.look_later(stopper);

@@ -175,14 +175,14 @@ pub fn parse_arguments(arguments: Vec<OsString>) -> Result<Arguments, Vec<Proble
     {
         let place = Place::Flag("--json".to_owned());
         let what = "only `check`, `explain`, `status`, `reload` and `upgrade` report as JSON";
-        problems.push(Problem::new(place, what, ""));
+        problems.push(Problem::of(place, &[what], &[]));
     }
     let question = &found.question;
     let asks = found.command == Command::Explain;
     if asks == question.target.is_empty() || !asks && !question.fields.is_empty() {
         let place = Place::Flag("explain".to_owned());
         let fix = "write aureond explain GET /path";
-        problems.push(Problem::new(place, "a path is explained", fix));
+        problems.push(Problem::of(place, &["a path is explained"], &[fix]));
     }
     problems.extend(problem_of_topic(&found));
     if problems.is_empty() {
@@ -211,7 +211,7 @@ fn problem_of_topic(found: &Arguments) -> Option<Problem> {
         _ => return None,
     };
     let place = Place::Flag(command.to_owned());
-    Some(Problem::new(place, what, fix))
+    Some(Problem::of(place, &[what], &[fix]))
 }
 
 struct Reader {
@@ -269,7 +269,7 @@ impl Reader {
     /// A value that its flag has not taken is a mistake.
     fn expect_no_value(&mut self, flag: &str) {
         if self.stuck().is_some() {
-            self.report(flag, "this flag takes no value", String::new());
+            self.report(flag, "this flag takes no value", &[]);
         }
     }
 
@@ -280,9 +280,9 @@ impl Reader {
         Some(value.into())
     }
 
-    fn report(&mut self, flag: &str, what: &str, fix: String) {
+    fn report(&mut self, flag: &str, what: &str, fix: &[&str]) {
         self.problems
-            .push(Problem::new(Place::Flag(flag.to_owned()), what, fix));
+            .push(Problem::of(Place::Flag(flag.to_owned()), &[what], fix));
     }
 
     fn on_flag(&mut self, flag: String) {
@@ -307,8 +307,8 @@ impl Reader {
                 self.found.question.fields.push(field);
             }
             None => {
-                let fix = ["write ", flag, " 'Name: value'"].concat();
-                self.report(flag, "a field has a colon", fix);
+                let fix = ["write ", flag, " 'Name: value'"];
+                self.report(flag, "a field has a colon", &fix);
             }
         }
     }
@@ -376,21 +376,18 @@ impl Reader {
         known.extend(OWN_FLAGS.iter().map(|own| ["--", own.1].concat()));
         let near = nearest(flag, known.iter().map(String::as_str));
         let fix = match near.filter(|_| flag.starts_with("--")) {
-            Some(near) => ["did you mean `", near, "`?"].concat(),
-            None => "see aureond --help".to_owned(),
+            Some(near) => ["did you mean `", near, "`?"],
+            None => ["see aureond --help", "", ""],
         };
-        self.report(flag, "unknown flag", fix);
+        self.report(flag, "unknown flag", &fix);
     }
 
     fn value(&mut self, flag: &str, placeholder: &str) -> Option<String> {
         match self.stuck().or_else(|| self.words.next()) {
             Some(value) => self.utf8(flag, value),
             None => {
-                self.report(
-                    flag,
-                    "the value is missing",
-                    ["write ", flag, " ", placeholder].concat(),
-                );
+                let fix = ["write ", flag, " ", placeholder];
+                self.report(flag, "the value is missing", &fix);
                 None
             }
         }
@@ -399,7 +396,7 @@ impl Reader {
     fn utf8(&mut self, flag: &str, value: OsString) -> Option<String> {
         let text = value.into_string().ok();
         if text.is_none() {
-            self.report(flag, "the value is not UTF-8", String::new());
+            self.report(flag, "the value is not UTF-8", &[]);
         }
         text
     }
@@ -430,19 +427,15 @@ impl Reader {
         }
         let given = self.found.flags.iter().any(|given| given.flag == "DIR");
         if given && !self.unknown_flag {
-            self.report(
-                &word,
-                "one directory is served",
-                "give a single DIR".to_owned(),
-            );
+            self.report(&word, "one directory is served", &["give a single DIR"]);
             return;
         }
         // A typing mistake in a command must not become "no such directory".
         let near = nearest(&word, COMMANDS.iter().map(|(name, ..)| *name))
             .filter(|_| !word.contains(['/', '\\']));
         if let (true, Some(near), false) = (first, near, Path::new(&word).exists()) {
-            let fix = ["did you mean `", near, "`?"].concat();
-            self.report(&word, "neither a command nor a directory", fix);
+            let fix = ["did you mean `", near, "`?"];
+            self.report(&word, "neither a command nor a directory", &fix);
             return;
         }
         if let Some(setting) = settings::find("root") {

@@ -88,7 +88,7 @@ fn log_problem(loaded: &Loaded) -> Option<Problem> {
         io::ErrorKind::NotFound => "create its directory",
         _ => "the user aureond runs as must be able to write there",
     };
-    Some(Problem::new(place_of(loaded, "log_file"), what, fix))
+    Some(Problem::of(place_of(loaded, "log_file"), &[&what], &[fix]))
 }
 
 /// Why a configuration would not serve, but for its addresses, with the codes to leave with.
@@ -96,7 +96,7 @@ fn log_problem(loaded: &Loaded) -> Option<Problem> {
 pub fn problems(loaded: &Loaded) -> Vec<(Exit, Problem)> {
     let mut found = Vec::new();
     if let Some((exit, what)) = loaded.config.root.as_deref().and_then(root_problem) {
-        found.push((exit, Problem::new(place_of(loaded, "root"), what, "")));
+        found.push((exit, Problem::of(place_of(loaded, "root"), &[&what], &[])));
     }
     let wrong = [
         sandbox::problem(loaded),
@@ -136,7 +136,7 @@ impl Report {
             problems.extend(error.map(|error| {
                 let what = address::explain(&address, &error);
                 let place = place_of(loaded, "listen");
-                (address::exit_of(&error), Problem::new(place, what, ""))
+                (address::exit_of(&error), Problem::of(place, &[&what], &[]))
             }));
         }
         Report {
@@ -314,7 +314,7 @@ mod tests {
     use crate::config::{Given, Inputs, load};
     use crate::settings::find;
 
-    fn loaded(flags: &[(&str, &str)]) -> Loaded {
+    fn loaded(flags: &[(&str, &str)]) -> Box<Loaded> {
         let flags = flags.iter().map(|(key, text)| Given {
             setting: find(key).unwrap(),
             flag: "DIR".into(),

@@ -36,35 +36,55 @@ pub fn run(arguments: Vec<OsString>, build: impl FnOnce(Service) -> Service) -> 
         Command::Help => print(write_help().as_bytes()),
         Command::Version => print(VERSION.as_bytes()),
         Command::Completions => print(write_completions(&arguments.topic).as_bytes()),
-        Command::Check => check(arguments),
-        Command::Healthcheck => healthcheck(arguments),
-        Command::Status => status(arguments),
-        Command::Reload if signal::BY_NAME => reload_by_name(arguments),
-        Command::Reload => order(arguments, "/reload"),
-        Command::Upgrade => order(arguments, "/upgrade"),
-        Command::Explain => explain(arguments, build),
         Command::Service => manage(arguments, build),
-        Command::Serve => serve(arguments, build),
+        _ => with_configuration(arguments, build),
     }
 }
 
-pub(crate) fn source(arguments: Arguments) -> Source {
-    Source {
+/// Runs a command for which the configuration is read.
+pub(crate) fn with_configuration(
+    arguments: Arguments,
+    build: impl FnOnce(Service) -> Service,
+) -> Exit {
+    let (command, json) = (arguments.command, arguments.json);
+    let question = arguments.question;
+    let source = Source {
         file: arguments.config,
         flags: arguments.flags,
+    };
+    let loaded = match source.load() {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            // What a service that runs is asked has its own JSON, which this is not.
+            let by_name = command == Command::Reload && signal::BY_NAME;
+            let ours = matches!(command, Command::Check | Command::Explain) || by_name;
+            return fail(&problems, json && ours);
+        }
+    };
+    match command {
+        Command::Check => check(&loaded, json),
+        Command::Healthcheck => healthcheck(&loaded),
+        Command::Status => status(&loaded, json),
+        Command::Reload if signal::BY_NAME => reload_by_name(&loaded, json),
+        Command::Reload => order(&loaded, "/reload", json),
+        Command::Upgrade => order(&loaded, "/upgrade", json),
+        Command::Explain => match build(Service::of(source, loaded)).explain(question) {
+            Ok(explanation) if json => print(&explanation.write_json()),
+            Ok(explanation) => print(&explanation.write_text()),
+            Err(failure) => tell(&failure),
+        },
+        _ => match build(Service::of(source, loaded)).run() {
+            Ok(()) => Exit::Fine,
+            Err(failure) => tell(&failure),
+        },
     }
 }
 
-fn check(arguments: Arguments) -> Exit {
-    let json = arguments.json;
-    let loaded: Loaded = match source(arguments).load() {
-        Ok(loaded) => loaded,
-        Err(problems) => return fail(&problems, json),
-    };
-    let report = Report::new(&loaded);
+fn check(loaded: &Loaded, json: bool) -> Exit {
+    let report = Report::new(loaded);
     let written = match json {
-        true => print(&report.write_json(&loaded)),
-        false => print(report.write_text(&loaded).as_bytes()),
+        true => print(&report.write_json(loaded)),
+        false => print(report.write_text(loaded).as_bytes()),
     };
     if written == Exit::Fine {
         report.exit()
@@ -73,26 +93,8 @@ fn check(arguments: Arguments) -> Exit {
     }
 }
 
-/// Says what would answer a request and why.
-fn explain(arguments: Arguments, build: impl FnOnce(Service) -> Service) -> Exit {
-    let (json, question) = (arguments.json, arguments.question.clone());
-    let service = match Service::new(source(arguments)) {
-        Ok(service) => service,
-        Err(problems) => return fail(&problems, json),
-    };
-    match build(service).explain(question) {
-        Ok(explanation) if json => print(&explanation.write_json()),
-        Ok(explanation) => print(&explanation.write_text()),
-        Err(failure) => tell(&failure),
-    }
-}
-
 /// Asks the first address whether the service behind it is ready.
-fn healthcheck(arguments: Arguments) -> Exit {
-    let loaded = match source(arguments).load() {
-        Ok(loaded) => loaded,
-        Err(problems) => return fail(&problems, false),
-    };
+fn healthcheck(loaded: &Loaded) -> Exit {
     let Some(address) = loaded.addresses.first() else {
         return Exit::Failed;
     };
@@ -122,12 +124,12 @@ fn healthcheck(arguments: Arguments) -> Exit {
 }
 
 /// Prints what the running service says of itself.
-fn status(arguments: Arguments) -> Exit {
-    let target = match arguments.json {
+fn status(loaded: &Loaded, json: bool) -> Exit {
+    let target = match json {
         true => "/status",
         false => "/status.txt",
     };
-    match ask_admin(arguments, "GET", target) {
+    match ask_admin(loaded, "GET", target) {
         Ok(answered) if answered.status == 200 => print(&answered.content),
         Ok(answered) => {
             say(String::from_utf8_lossy(&answered.content).trim_ascii_end());
@@ -138,9 +140,8 @@ fn status(arguments: Arguments) -> Exit {
 }
 
 /// Has the running service do something, and tells what came of it.
-fn order(arguments: Arguments, target: &str) -> Exit {
-    let json = arguments.json;
-    let answered = match ask_admin(arguments, "POST", target) {
+fn order(loaded: &Loaded, target: &str, json: bool) -> Exit {
+    let answered = match ask_admin(loaded, "POST", target) {
         Ok(answered) => answered,
         Err(exit) => return exit,
     };
@@ -164,12 +165,7 @@ fn order(arguments: Arguments, target: &str) -> Exit {
 
 /// The same where there are no admin sockets: a process is found by its first address, and tells
 /// by itself what comes of it.
-fn reload_by_name(arguments: Arguments) -> Exit {
-    let json = arguments.json;
-    let loaded = match source(arguments).load() {
-        Ok(loaded) => loaded,
-        Err(problems) => return fail(&problems, json),
-    };
+fn reload_by_name(loaded: &Loaded, json: bool) -> Exit {
     let address = loaded
         .addresses
         .first()
@@ -190,10 +186,7 @@ fn reload_by_name(arguments: Arguments) -> Exit {
 
 /// Asks the admin socket of the running service: the one that the configuration names, else the
 /// one in the runtime directory that the shipped unit has.
-fn ask_admin(arguments: Arguments, method: &str, target: &str) -> Result<Answered, Exit> {
-    let loaded = source(arguments)
-        .load()
-        .map_err(|problems| fail(&problems, false))?;
+fn ask_admin(loaded: &Loaded, method: &str, target: &str) -> Result<Answered, Exit> {
     let unix = |address: &&Address| matches!(address, Address::Unix(_));
     let default = Address::Unix(["/run/aureond/", ADMIN_NAME].concat());
     let address = loaded.admin.iter().find(unix).unwrap_or(&default);
@@ -227,17 +220,6 @@ fn read_lines(json: &[u8]) -> Vec<String> {
         }
     }
     lines
-}
-
-pub(crate) fn serve(arguments: Arguments, build: impl FnOnce(Service) -> Service) -> Exit {
-    let service = match Service::new(source(arguments)) {
-        Ok(service) => service,
-        Err(problems) => return fail(&problems, false),
-    };
-    match build(service).run() {
-        Ok(()) => Exit::Fine,
-        Err(failure) => tell(&failure),
-    }
 }
 
 fn tell(failure: &Failure) -> Exit {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::address::{self, Address};
 use crate::document::{self, Entry, Position, Written};
+use crate::machine::place_of;
 use crate::problem::{Place, Problem, nearest, order, quote, with_error};
 use crate::proxies;
 use crate::settings::{self, Config, SETTINGS};
@@ -82,7 +83,7 @@ impl Source {
     /// # Errors
     ///
     /// Every mistake that was found.
-    pub fn load(&self) -> Result<Loaded, Vec<Problem>> {
+    pub fn load(&self) -> Result<Box<Loaded>, Vec<Problem>> {
         let inputs = Inputs::collect(self.file.as_deref(), self.flags.clone());
         load(&inputs.map_err(|problem| vec![problem])?)
     }
@@ -120,7 +121,7 @@ impl Inputs {
                     }
                     _ => "",
                 };
-                return Err(Problem::new(place, what, fix));
+                return Err(Problem::of(place, &[&what], &[fix]));
             }
         };
         Ok(Inputs {
@@ -132,43 +133,39 @@ impl Inputs {
 }
 
 /// Puts the sources together, the weakest first.
-pub fn load(inputs: &Inputs) -> Result<Loaded, Vec<Problem>> {
+pub fn load(inputs: &Inputs) -> Result<Box<Loaded>, Vec<Problem>> {
     let mut loader = Loader {
-        config: Config::default(),
-        places: vec![Place::Default; SETTINGS.len()],
+        loaded: Box::new(Loaded {
+            config: Config::default(),
+            places: vec![Place::Default; SETTINGS.len()],
+            file: None,
+            addresses: Vec::new(),
+            optional: Vec::new(),
+            proxied: Vec::new(),
+            admin: Vec::new(),
+        }),
         problems: Vec::new(),
     };
     if let Some((path, bytes)) = &inputs.file {
+        loader.loaded.file = Some(path.clone());
         loader.take_file(path, bytes);
     }
     loader.take_environment(&inputs.environment);
     loader.take_flags(&inputs.flags);
-    let (addresses, optional, proxied) = loader.resolve_addresses();
-    loader.compare_proxies(&addresses, &proxied);
+    loader.resolve_addresses();
+    loader.compare_proxies();
     let place = loader.place_of("trusted_proxies");
-    loader
-        .problems
-        .extend(proxies::problems(&loader.config, &place));
-    let admin = loader.resolve_admin(&inputs.environment);
+    proxies::find_problems(&loader.loaded.config, &place, &mut loader.problems);
+    loader.resolve_admin(&inputs.environment);
     loader.compare_limits();
-    if !loader.problems.is_empty() {
-        return Err(loader.problems);
+    match loader.problems.is_empty() {
+        true => Ok(loader.loaded),
+        false => Err(loader.problems),
     }
-    let file = inputs.file.as_ref().map(|(path, _)| path.clone());
-    Ok(Loaded {
-        config: loader.config,
-        places: loader.places,
-        file,
-        addresses,
-        optional,
-        proxied,
-        admin,
-    })
 }
 
 struct Loader {
-    config: Config,
-    places: Vec<Place>,
+    loaded: Box<Loaded>,
     problems: Vec<Problem>,
 }
 
@@ -180,39 +177,42 @@ fn place_in(path: &str, (line, column): Position) -> Place {
     }
 }
 
-fn did_you_mean(name: Option<&str>) -> String {
+fn did_you_mean(name: Option<&str>) -> [&str; 3] {
     match name {
-        Some(name) => ["did you mean `", name, "`?"].concat(),
-        None => "see --help for all settings".to_owned(),
+        Some(name) => ["did you mean `", name, "`?"],
+        None => ["see --help for all settings", "", ""],
     }
 }
 
-/// ``expected …`` with the value that was found.
-fn wrong_value(key: &str, found: &str) -> String {
-    ["`", key, "` cannot be ", found].concat()
+/// What is wrong with a setting whose value was found to be this.
+fn wrong_value<'a>(key: &'a str, found: &'a str) -> [&'a str; 4] {
+    ["`", key, "` cannot be ", found]
 }
 
 impl Loader {
-    fn report(&mut self, place: Place, what: String, fix: String) {
-        self.problems.push(Problem { place, what, fix });
+    fn report(&mut self, place: Place, what: &[&str], fix: &[&str]) {
+        self.problems.push(Problem::of(place, what, fix));
     }
 
     fn set(&mut self, row: usize, place: Place, value: Value) {
-        SETTINGS[row].set(&mut self.config, value);
-        self.places[row] = place;
+        if let (Some(setting), Some(at)) = (SETTINGS.get(row), self.loaded.places.get_mut(row)) {
+            setting.set(&mut self.loaded.config, value);
+            *at = place;
+        }
     }
 
     fn take_file(&mut self, path: &str, bytes: &[u8]) {
         let text = match document::parse_text(bytes) {
             Ok(text) => text,
             Err(at) => {
-                let what = "the file is not UTF-8 from here on".to_owned();
-                return self.report(place_in(path, at), what, String::new());
+                let what = "the file is not UTF-8 from here on";
+                return self.report(place_in(path, at), &[what], &[]);
             }
         };
         let (entries, mistakes) = document::parse_entries(text);
         for mistake in mistakes {
-            self.report(place_in(path, mistake.at), mistake.what, mistake.fix);
+            let place = place_in(path, mistake.at);
+            self.report(place, &[&mistake.what], &[mistake.fix]);
         }
         for entry in &entries {
             self.take_entry(path, entry);
@@ -226,9 +226,9 @@ impl Loader {
 
     fn take_entry(&mut self, path: &str, entry: &Entry) {
         let Some(row) = settings::find(&entry.key) else {
-            let what = ["unknown key `", &entry.key, "`"].concat();
+            let what = ["unknown key `", &entry.key, "`"];
             let known = nearest(&entry.key, SETTINGS.iter().map(|setting| setting.key));
-            return self.report(place_in(path, entry.key_at), what, did_you_mean(known));
+            return self.report(place_in(path, entry.key_at), &what, &did_you_mean(known));
         };
         let kind = &SETTINGS[row].kind;
         match accept(kind, &entry.value) {
@@ -239,8 +239,9 @@ impl Loader {
                 self.set(row, place_in(path, entry.value_at), value);
             }
             Err(fix) => {
-                let what = wrong_value(&entry.key, &found(&entry.value));
-                self.report(place_in(path, entry.value_at), what, fix);
+                let found = found(&entry.value);
+                let what = wrong_value(&entry.key, &found);
+                self.report(place_in(path, entry.value_at), &what, &[&fix]);
             }
         }
     }
@@ -273,11 +274,11 @@ impl Loader {
                     SETTINGS.iter().map(settings::Setting::variable).collect();
                 let known = variables.iter().map(String::as_str).chain([FILE_VARIABLE]);
                 let fix = did_you_mean(nearest(&name, known));
-                self.report(place, "unknown variable".to_owned(), fix);
+                self.report(place, &["unknown variable"], &fix);
                 continue;
             };
             let Some(text) = value.to_str() else {
-                self.report(place, "the value is not UTF-8".to_owned(), String::new());
+                self.report(place, &["the value is not UTF-8"], &[]);
                 continue;
             };
             self.take_text(row, place, text);
@@ -314,47 +315,40 @@ impl Loader {
             Err(expected) => {
                 let found = quote(text);
                 let what = wrong_value(SETTINGS[row].key, &found);
-                self.report(place, what, ["expected ", &expected].concat());
+                self.report(place, &what, &["expected ", &expected]);
             }
         }
     }
 
     fn place_of(&self, key: &str) -> Place {
-        let place = settings::find(key).and_then(|row| self.places.get(row));
-        place.cloned().unwrap_or(Place::Default)
+        place_of(&self.loaded, key)
     }
 
     /// The addresses, those that may be missing, and those that expect a PROXY header.
-    fn resolve_addresses(&mut self) -> (Vec<Address>, Vec<Address>, Vec<Address>) {
+    fn resolve_addresses(&mut self) {
         let place = self.place_of("listen");
-        let mut addresses = Vec::new();
-        let mut proxied = Vec::new();
-        let mut optional = Vec::new();
         let mut port_used = false;
-        for word in std::mem::take(&mut self.config.listen) {
-            match address::parse_address(&word, self.config.port) {
-                Some(parsed) => {
-                    port_used |= parsed.takes_port;
-                    if parsed.optional_last {
-                        optional.extend(parsed.addresses.last().cloned());
-                    }
-                    if parsed.proxied {
-                        proxied.extend(parsed.addresses.iter().cloned());
-                    }
-                    addresses.extend(parsed.addresses);
-                }
-                None => {
-                    let what = ["`", &word, "` is no address"].concat();
-                    self.report(place.clone(), what, address::EXPECTED.to_owned());
-                    // The port may have been meant for this one.
-                    port_used = true;
-                }
+        let listen = std::mem::take(&mut self.loaded.config.listen);
+        for word in &listen {
+            let loaded = &mut *self.loaded;
+            let Some(parsed) = address::parse_address(word, loaded.config.port) else {
+                let what = ["`", word, "` is no address"];
+                self.report(place.clone(), &what, &[address::EXPECTED]);
+                // The port may have been meant for this one.
+                port_used = true;
+                continue;
+            };
+            port_used |= parsed.takes_port;
+            if parsed.optional_last {
+                loaded.optional.extend(parsed.addresses.last().cloned());
             }
-            self.config.listen.push(word);
+            if parsed.proxied {
+                loaded.proxied.extend_from_slice(&parsed.addresses);
+            }
+            loaded.addresses.extend(parsed.addresses);
         }
-        if addresses.is_empty() && self.config.listen.is_empty() {
-            let what = "`listen` names no address".to_owned();
-            self.report(place, what, address::EXPECTED.to_owned());
+        if listen.is_empty() {
+            self.report(place, &["`listen` names no address"], &[address::EXPECTED]);
         } else if !port_used && strength(&self.place_of("port")) > strength(&place) {
             // A platform that sets PORT looks for us there; serving elsewhere in silence would
             // only show as a failed health check.
@@ -363,15 +357,21 @@ impl Loader {
                 &place.show(),
                 ") has its port",
             ];
-            let fix = "write the addresses without a port".to_owned();
-            self.report(self.place_of("port"), what.concat(), fix);
+            let fix = "write the addresses without a port";
+            self.report(self.place_of("port"), &what, &[fix]);
         }
-        (addresses, optional, proxied)
+        self.loaded.config.listen = listen;
     }
 
     /// A PROXY header is believed of trusted proxies alone, and of nobody it is not asked for.
-    fn compare_proxies(&mut self, addresses: &[Address], proxied: &[Address]) {
+    fn compare_proxies(&mut self) {
         let place = self.place_of("listen");
+        let Loaded {
+            config,
+            addresses,
+            proxied,
+            ..
+        } = &*self.loaded;
         let count = |all: &[Address], one: &Address| all.iter().filter(|at| *at == one).count();
         let both = |one: &&Address| count(addresses, one) > count(proxied, one);
         if let Some(both) = proxied.iter().find(both) {
@@ -380,26 +380,27 @@ impl Loader {
                 "`",
                 &shown,
                 "` stands there with and without proxy_protocol",
-            ]
-            .concat();
-            self.report(place.clone(), what, "keep one of the two".to_owned());
+            ];
+            let fix = "keep one of the two";
+            self.problems
+                .push(Problem::of(place.clone(), &what, &[fix]));
         }
-        if let (Some(first), true) = (proxied.first(), self.config.trusted_proxies.is_empty()) {
+        if let (Some(first), true) = (proxied.first(), config.trusted_proxies.is_empty()) {
             let what = [
                 "`",
                 &first.show(),
                 "` expects PROXY headers, and `trusted_proxies` names nobody who may send one",
             ];
-            let fix = "list the proxy, such as trusted_proxies = [\"10.0.0.2\"]".to_owned();
-            self.report(place, what.concat(), fix);
+            let fix = "list the proxy, such as trusted_proxies = [\"10.0.0.2\"]";
+            self.problems.push(Problem::of(place, &what, &[fix]));
         }
     }
 
     /// Where the admin listener is: `auto` is the runtime directory that a service manager made.
-    fn resolve_admin(&mut self, environment: &[(OsString, OsString)]) -> Vec<Address> {
+    fn resolve_admin(&mut self, environment: &[(OsString, OsString)]) {
         let place = self.place_of("admin");
-        let mut addresses = Vec::new();
-        for word in &self.config.admin {
+        let Loaded { config, admin, .. } = &mut *self.loaded;
+        for word in &config.admin {
             match word.as_str() {
                 "off" => {}
                 "auto" => {
@@ -409,26 +410,26 @@ impl Loader {
                     // systemd separates several by colons (systemd.exec(5)).
                     let first = own.and_then(|(_, value)| value.to_str()?.split(':').next());
                     if let Some(directory) = first.filter(|first| !first.is_empty()) {
-                        addresses.push(Address::Unix([directory, "/", ADMIN_NAME].concat()));
+                        admin.push(Address::Unix([directory, "/", ADMIN_NAME].concat()));
                     }
                 }
                 word => match address::parse_address(word, 0) {
                     Some(parsed) if !parsed.takes_port && !parsed.proxied => {
-                        addresses.extend(parsed.addresses);
+                        admin.extend(parsed.addresses);
                     }
                     _ => {
-                        let what = ["`", word, "` is no admin address"].concat();
+                        let what = ["`", word, "` is no admin address"];
                         let fix = "write unix:/run/aureond/admin.sock, 127.0.0.1:9100, auto or off";
-                        self.problems.push(Problem::new(place.clone(), what, fix));
+                        self.problems
+                            .push(Problem::of(place.clone(), &what, &[fix]));
                     }
                 },
             }
         }
-        addresses
     }
 
     fn compare_limits(&mut self) {
-        let limits = &self.config.limits;
+        let limits = &self.loaded.config.limits;
         if limits.target_bytes_max > limits.head_bytes_max {
             // The one that was set last is the one to change.
             let (head, target) = (
@@ -440,8 +441,8 @@ impl Loader {
             } else {
                 head
             };
-            let what = "`target_bytes_max` is larger than `head_bytes_max`".to_owned();
-            self.report(place, what, "a target is part of its head".to_owned());
+            let what = "`target_bytes_max` is larger than `head_bytes_max`";
+            self.report(place, &[what], &["a target is part of its head"]);
         }
     }
 }

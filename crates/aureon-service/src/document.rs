@@ -45,7 +45,7 @@ pub struct Mistake {
     /// What is wrong.
     pub what: String,
     /// What to write.
-    pub fix: String,
+    pub fix: &'static str,
 }
 
 /// Parses the text of a file. Entries are found even beside mistakes.
@@ -56,30 +56,15 @@ pub fn parse_entries(text: &str) -> (Vec<Entry>, Vec<Mistake>) {
         at: if text.starts_with('\u{feff}') { 3 } else { 0 },
         in_array: false,
         in_table: false,
+        entries: Vec::new(),
+        mistakes: Vec::new(),
     };
-    let mut entries = Vec::new();
-    let mut mistakes = Vec::new();
     while reader.at < text.len() {
-        match reader.line(&entries) {
-            Ok(entry) => entries.extend(entry),
-            Err((at, what, fix)) => {
-                mistakes.push(Mistake {
-                    at: reader.lines.locate(at),
-                    what,
-                    fix: fix.to_owned(),
-                });
-                reader.recover(at);
-            }
+        if reader.line().is_none() {
+            reader.recover();
         }
     }
-    (entries, mistakes)
-}
-
-/// The byte a mistake is at, what is wrong, what to write instead.
-type Fault = (usize, String, &'static str);
-
-fn fault<T>(at: usize, what: &str, fix: &'static str) -> Result<T, Fault> {
-    Err((at, what.to_owned(), fix))
+    (reader.entries, reader.mistakes)
 }
 
 /// What may not stand in a comment or in quotes (TOML 1.0, "Comment" and "String").
@@ -99,9 +84,27 @@ struct Reader<'a> {
     in_array: bool,
     /// Whether a table's heading was read: its mistake stands for all that is under it.
     in_table: bool,
+    entries: Vec<Entry>,
+    mistakes: Vec<Mistake>,
 }
 
 impl Reader<'_> {
+    /// Notes a mistake, after which the line is left.
+    fn note(&mut self, at: usize, what: &[&str], fix: &'static str) {
+        self.mistakes.push(Mistake {
+            at: self.lines.locate(at),
+            what: what.concat(),
+            fix,
+        });
+        self.at = at;
+    }
+
+    /// The same, as what a part of the line comes to.
+    fn fault<T>(&mut self, at: usize, what: &str, fix: &'static str) -> Option<T> {
+        self.note(at, &[what], fix);
+        None
+    }
+
     fn rest(&self) -> &str {
         self.lines.text.get(self.at..).unwrap_or_default()
     }
@@ -132,39 +135,38 @@ impl Reader<'_> {
     }
 
     /// What may follow on a line: blanks, a comment, the line's end.
-    fn end_line(&mut self, expected: &'static str) -> Result<(), Fault> {
+    fn end_line(&mut self, expected: &'static str) -> Option<()> {
         self.skip_blanks();
         if self.skip("#") {
             self.skip_while(|byte| !is_control(byte));
         }
         if self.skip("\n") || self.skip("\r\n") || self.peek().is_none() {
-            return Ok(());
+            return Some(());
         }
-        fault(self.at, "this does not belong here", expected)
+        self.fault(self.at, "this does not belong here", expected)
     }
 
-    fn line(&mut self, entries: &[Entry]) -> Result<Option<Entry>, Fault> {
+    fn line(&mut self) -> Option<()> {
         self.in_array = false;
         self.skip_blanks();
         let key_at = self.at;
         match self.peek() {
             None | Some(b'\n' | b'\r' | b'#') => {
-                self.end_line("expected a new line")?;
-                return Ok(None);
+                return self.end_line("expected a new line");
             }
             Some(b'[') => {
                 if self.skip_operators_table() {
-                    return Ok(None);
+                    return Some(());
                 }
                 self.in_table = true;
                 let what = "there are no tables but app and deploy in this file";
-                return fault(key_at, what, "write keys without one");
+                return self.fault(key_at, what, "write keys without one");
             }
             _ => {}
         }
         let key = self.key()?;
         if !self.skip("=") {
-            return fault(self.at, "a key needs a value", "expected `=`");
+            return self.fault(self.at, "a key needs a value", "expected `=`");
         }
         self.skip_blanks();
         let value_at = self.at;
@@ -174,23 +176,19 @@ impl Reader<'_> {
             self.scalar()?
         };
         self.end_line("expected a new line")?;
-        if let Some(first) = entries.iter().find(|other| other.key == key) {
+        if let Some(first) = self.entries.iter().find(|other| other.key == key) {
             let line = crate::value::show_digits(u64::from(first.key_at.0));
-            let what = [
-                "`",
-                &key,
-                "` stands a second time; it is set on line ",
-                &line,
-            ]
-            .concat();
-            return Err((key_at, what, ""));
+            let what = "` stands a second time; it is set on line ";
+            self.note(key_at, &["`", &key, what, &line], "");
+            return None;
         }
-        Ok(Some(Entry {
+        self.entries.push(Entry {
             key,
             key_at: self.lines.locate(key_at),
             value,
             value_at: self.lines.locate(value_at),
-        }))
+        });
+        Some(())
     }
 
     /// Whether the table that begins here is one that `aureon deploy` reads, and we do not: then
@@ -209,7 +207,7 @@ impl Reader<'_> {
     }
 
     /// A key and the blanks after it.
-    fn key(&mut self) -> Result<String, Fault> {
+    fn key(&mut self) -> Option<String> {
         let mut key = String::new();
         loop {
             let at = self.at;
@@ -218,14 +216,18 @@ impl Reader<'_> {
                 _ => {
                     self.skip_while(is_bare);
                     if self.at == at {
-                        return fault(at, "this is no key", "expected letters, digits, `-`, `_`");
+                        return self.fault(
+                            at,
+                            "this is no key",
+                            "expected letters, digits, `-`, `_`",
+                        );
                     }
                     key.push_str(self.lines.text.get(at..self.at).unwrap_or_default());
                 }
             }
             self.skip_blanks();
             if !self.skip(".") {
-                return Ok(key);
+                return Some(key);
             }
             key.push('.');
             self.skip_blanks();
@@ -233,7 +235,7 @@ impl Reader<'_> {
     }
 
     /// An array's elements, after its bracket.
-    fn list(&mut self) -> Result<Written, Fault> {
+    fn list(&mut self) -> Option<Written> {
         self.in_array = true;
         let mut list = Vec::new();
         loop {
@@ -242,51 +244,51 @@ impl Reader<'_> {
                 break;
             }
             if self.peek() == Some(b'[') {
-                return fault(self.at, "no setting takes an array in an array", "");
+                return self.fault(self.at, "no setting takes an array in an array", "");
             }
             list.push(self.scalar()?);
             self.skip_lines()?;
             if !self.skip(",") && self.peek() != Some(b']') {
-                return fault(self.at, "the array is not closed", "expected `,` or `]`");
+                return self.fault(self.at, "the array is not closed", "expected `,` or `]`");
             }
         }
         self.in_array = false;
-        Ok(Written::List(list))
+        Some(Written::List(list))
     }
 
     /// Blanks, comments and ends of lines, between an array's elements.
-    fn skip_lines(&mut self) -> Result<(), Fault> {
+    fn skip_lines(&mut self) -> Option<()> {
         loop {
             self.skip_blanks();
             match self.peek() {
                 Some(b'#' | b'\n' | b'\r') => self.end_line("expected a new line")?,
-                _ => return Ok(()),
+                _ => return Some(()),
             }
         }
     }
 
-    fn scalar(&mut self) -> Result<Written, Fault> {
+    fn scalar(&mut self) -> Option<Written> {
         let at = self.at;
         match self.peek() {
-            Some(b'"' | b'\'') => return Ok(Written::Text(self.quoted()?)),
-            Some(b'{') => return fault(at, "no setting takes a table", ""),
+            Some(b'"' | b'\'') => return self.quoted().map(Written::Text),
+            Some(b'{') => return self.fault(at, "no setting takes a table", ""),
             _ => {}
         }
         self.skip_while(|byte| !is_control(byte) && !b",]#=\"'{}[".contains(&byte));
         let bare = self.lines.text.get(at..self.at).unwrap_or_default();
         let bare = bare.trim_end_matches([' ', '\t']);
         if bare.is_empty() {
-            return fault(at, "there is no value", "");
+            return self.fault(at, "there is no value", "");
         }
-        Ok(parse_bare(bare))
+        Some(parse_bare(bare))
     }
 
     /// A string in either kind of quotes, unescaped if they are double.
-    fn quoted(&mut self) -> Result<String, Fault> {
+    fn quoted(&mut self) -> Option<String> {
         let start = self.at;
         let quote = if self.skip("\"\"\"") || self.skip("'''") {
             let what = "no setting takes several lines";
-            return fault(start, what, "write it in plain quotes");
+            return self.fault(start, what, "write it in plain quotes");
         } else if self.skip("\"") {
             '"'
         } else {
@@ -299,20 +301,22 @@ impl Reader<'_> {
             let next = self.rest().chars().next();
             self.at += next.map_or(0, char::len_utf8);
             match next {
-                Some(end) if end == quote => return Ok(text),
+                Some(end) if end == quote => return Some(text),
                 Some('\\') if quote == '"' => match self.escaped() {
                     Some(escaped) => text.push(escaped),
                     None => {
-                        return fault(
+                        return self.fault(
                             at,
                             "there is no such escape",
                             "write `\\\\` for a backslash",
                         );
                     }
                 },
-                None | Some('\n' | '\r') => return fault(start, "the quotes are not closed", ""),
+                None | Some('\n' | '\r') => {
+                    return self.fault(start, "the quotes are not closed", "");
+                }
                 Some(other) if u8::try_from(other).is_ok_and(is_control) => {
-                    return fault(at, "a control character cannot stand in quotes", "");
+                    return self.fault(at, "a control character cannot stand in quotes", "");
                 }
                 Some(other) => text.push(other),
             }
@@ -346,15 +350,16 @@ impl Reader<'_> {
 
     /// After a mistake, goes to where an entry may begin again: the next line, and in an array the
     /// next line that looks like one. Under a table's heading none does.
-    fn recover(&mut self, fault_at: usize) {
-        self.at = fault_at;
+    fn recover(&mut self) {
         let is_long = self.rest().starts_with("\"\"\"") || self.rest().starts_with("'''");
         if self.in_table {
             self.at = self.lines.text.len();
         } else if is_long {
             // To its end, if it has one.
-            let (quotes, inside) = self.rest().split_at(3);
-            self.at += 3 + inside.find(quotes).unwrap_or(0);
+            let inside = self.rest().split_at_checked(3);
+            self.at += 3 + inside
+                .and_then(|(quotes, inside)| inside.find(quotes))
+                .unwrap_or(0);
         }
         loop {
             self.skip_while(|byte| byte != b'\n');
@@ -387,21 +392,19 @@ fn parse_bare(text: &str) -> Written {
         "false" => return Written::Bool(false),
         _ => {}
     }
-    let (negative, unsigned) = match text.as_bytes().first() {
-        Some(b'-') => (true, &text[1..]),
-        Some(b'+') => (false, &text[1..]),
-        _ => (false, text),
+    let negative = text.starts_with('-');
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let prefixed = |(prefix, radix)| Some((radix, unsigned.strip_prefix(prefix)?));
+    let mut radixes = [("0x", 16), ("0o", 8), ("0b", 2)].into_iter();
+    let (radix, digits) = match radixes.find_map(prefixed) {
+        Some(found) => found,
+        None if unsigned.len() > 1 && unsigned.starts_with('0') => {
+            return Written::Bare(text.to_owned());
+        }
+        None => (10, unsigned),
     };
-    let (radix, digits) = match unsigned.as_bytes() {
-        [b'0', b'x', ..] => (16, &unsigned[2..]),
-        [b'0', b'o', ..] => (8, &unsigned[2..]),
-        [b'0', b'b', ..] => (2, &unsigned[2..]),
-        [b'0', _, ..] => return Written::Bare(text.to_owned()),
-        _ => (10, unsigned),
-    };
-    let bytes = digits.as_bytes();
     let mut previous = b'_';
-    for &byte in bytes {
+    for byte in digits.bytes() {
         let digit = char::from(byte).is_digit(radix);
         let separates = byte == b'_' && previous != b'_';
         if !digit && !separates {
@@ -434,7 +437,7 @@ impl<'a> Lines<'a> {
         while !self.text.is_char_boundary(offset) {
             offset -= 1;
         }
-        let before = &self.text[..offset];
+        let before = self.text.get(..offset).unwrap_or_default();
         let line = before.bytes().filter(|&byte| byte == b'\n').count();
         let column = before
             .rsplit('\n')

@@ -90,7 +90,7 @@ impl Machine {
             " in the unit",
         ];
         let place = place_of(loaded, "connections_max");
-        Some(Problem::new(place, what.concat(), fix.concat()))
+        Some(Problem::of(place, &what, &fix))
     }
 
     fn backlog_warning(&self, loaded: &Loaded) -> Option<Problem> {
@@ -105,7 +105,7 @@ impl Machine {
         ];
         let fix = ["type sysctl -w net.core.somaxconn=", &asked];
         let place = place_of(loaded, "backlog");
-        Some(Problem::new(place, what.concat(), fix.concat()))
+        Some(Problem::of(place, &what, &fix))
     }
 
     fn workers_warning(&self, loaded: &Loaded, workers: u64) -> Option<Problem> {
@@ -120,7 +120,7 @@ impl Machine {
         ];
         let fix = ["write auto, or --workers ", &processors];
         let place = place_of(loaded, "workers");
-        Some(Problem::new(place, what.concat(), fix.concat()))
+        Some(Problem::of(place, &what, &fix))
     }
 }
 
@@ -133,7 +133,7 @@ fn rotation_warning(loaded: &Loaded) -> Option<Problem> {
     process::may(&directory_of(log), Access::Write).err()?;
     let what = "the log can be written but not its directory, so it will not be rotated";
     let fix = "let the user aureond runs as write there, or set log_files_max to 0";
-    Some(Problem::new(place_of(loaded, "log_file"), what, fix))
+    Some(Problem::of(place_of(loaded, "log_file"), &[what], &[fix]))
 }
 
 /// The directory a path lies in.

@@ -17,7 +17,7 @@ use aureon::sys::services::{self, Code, Order, Plan, State, Status};
 
 use crate::arguments::Arguments;
 use crate::check::absolute;
-use crate::command::{fail, print, serve, source};
+use crate::command::{fail, print, with_configuration};
 use crate::config::{Given, Loaded, Source};
 use crate::problem::Exit;
 use crate::service::{Service, say, say_parts};
@@ -60,14 +60,17 @@ pub(crate) fn manage(arguments: Arguments, build: impl FnOnce(Service) -> Servic
         return Exit::Usage;
     }
     if arguments.topic != "run" {
-        let topic = arguments.topic.clone();
-        return ask(&topic, &source(arguments));
+        let source = Source {
+            file: arguments.config,
+            flags: arguments.flags,
+        };
+        return ask(&arguments.topic, &source);
     }
     if let Err(code) = services::enter() {
         return failed(code);
     }
     let exit = match redirect(&messages(&arguments.place)) {
-        true => serve(arguments, build),
+        true => with_configuration(arguments, build),
         // Nobody would learn what it says.
         false => Exit::Config,
     };

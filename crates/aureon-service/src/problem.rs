@@ -100,6 +100,15 @@ impl Problem {
         }
     }
 
+    /// The same of what is wrong and what would be right in parts.
+    pub(crate) fn of(place: Place, what: &[&str], fix: &[&str]) -> Problem {
+        Problem {
+            place,
+            what: what.concat(),
+            fix: fix.concat(),
+        }
+    }
+
     /// As it is told, on one line.
     pub fn show(&self) -> String {
         let separator = if self.fix.is_empty() { "" } else { "; " };
@@ -248,14 +257,18 @@ mod tests {
             line: 3,
             column: 7,
         };
-        let problem = Problem::new(place, "unknown key `prot`", "did you mean `port`?");
+        let problem = Problem::of(
+            place,
+            &["unknown key `", "prot", "`"],
+            &["did you mean `port`?"],
+        );
         let shown = problem.to_string();
         assert_eq!(
             shown,
             "aureon.toml:3:7: unknown key `prot`; did you mean `port`?"
         );
         assert_eq!(exit_of(std::slice::from_ref(&problem)), Exit::Config);
-        let flag = Problem::new(Place::Flag("--prot".into()), "unknown", "");
+        let flag = Problem::of(Place::Flag("--prot".into()), &["unknown"], &[]);
         assert_eq!(exit_of(&[problem, flag]), Exit::Usage);
     }
 }

@@ -59,11 +59,16 @@ pub fn cloudflare() -> Vec<Network> {
 
 /// One network a line; lines that begin with `#` and empty ones are left out.
 fn parse_ranges(text: &str) -> Result<Vec<Network>, String> {
-    let lines = text.lines().map(str::trim_ascii);
-    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let networks = lines
-        .map(|line| Network::parse(line).ok_or_else(|| ["`", line, "` is no network"].concat()));
-    let networks: Vec<Network> = networks.collect::<Result<_, _>>()?;
+    let mut networks = Vec::new();
+    for line in text.split('\n').map(str::trim_ascii) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match Network::parse(line) {
+            Some(network) => networks.push(network),
+            None => return Err(["`", line, "` is no network"].concat()),
+        }
+    }
     match networks.is_empty() {
         true => Err("there is no network in it".to_owned()),
         false => Ok(networks),
@@ -75,23 +80,19 @@ pub fn ranges_problem(loaded: &Loaded) -> Option<Problem> {
     let failure = trust(&loaded.config).err()?;
     let what = failure.lines.concat();
     let fix = "one network a line, as Cloudflare lists them";
-    Some(Problem::new(
-        place_of(loaded, "cloudflare_ranges"),
-        what,
-        fix,
-    ))
+    let place = place_of(loaded, "cloudflare_ranges");
+    Some(Problem::of(place, &[&what], &[fix]))
 }
 
 /// What is wrong with `trusted_proxies`, for the loader of the configuration.
-pub fn problems(config: &Config, place: &Place) -> Vec<Problem> {
-    let words = config.trusted_proxies.iter();
-    let wrong = words.filter(|word| !Trust::new().add(word));
-    let fix = "write an address, a network such as 10.0.0.0/8, loopback, private or unix";
-    let problem = |word: &String| {
-        let what = ["`", word, "` is no proxy"].concat();
-        Problem::new(place.clone(), what, fix)
-    };
-    wrong.map(problem).collect()
+pub fn find_problems(config: &Config, place: &Place, problems: &mut Vec<Problem>) {
+    for word in &config.trusted_proxies {
+        if !Trust::new().add(word) {
+            let what = ["`", word, "` is no proxy"];
+            let fix = "write an address, a network such as 10.0.0.0/8, loopback, private or unix";
+            problems.push(Problem::of(place.clone(), &what, &[fix]));
+        }
+    }
 }
 
 #[cfg(test)]

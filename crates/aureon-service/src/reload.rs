@@ -38,7 +38,7 @@ pub struct Reload {
     /// The user's own routes; their handlers and state live on.
     pub routes: Router,
     /// What is in force.
-    pub loaded: Loaded,
+    pub loaded: Box<Loaded>,
     /// What no reload replaces.
     pub lasting: Lasting,
     /// The log, whose policy follows the configuration.

@@ -74,7 +74,11 @@ pub fn problem(loaded: &Loaded) -> Option<Problem> {
             "write it from the top, with a slash",
         ),
     };
-    Some(Problem::new(place_of(loaded, "sandbox_paths"), what, fix))
+    Some(Problem::of(
+        place_of(loaded, "sandbox_paths"),
+        &[&what],
+        &[fix],
+    ))
 }
 
 /// Why confined workers could not serve a root: they began with other rules.

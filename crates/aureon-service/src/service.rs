@@ -38,7 +38,7 @@ use crate::systemd::Manager;
 /// A service that is being put together.
 pub struct Service {
     source: Source,
-    loaded: Loaded,
+    loaded: Box<Loaded>,
     router: Router,
     health: Health,
 }
@@ -69,12 +69,18 @@ impl Service {
     ///
     /// Every mistake in the configuration.
     pub fn new(source: Source) -> Result<Service, Vec<Problem>> {
-        Ok(Service {
-            loaded: source.load()?,
+        let loaded = source.load()?;
+        Ok(Service::of(source, loaded))
+    }
+
+    /// The same where it was read already.
+    pub(crate) fn of(source: Source, loaded: Box<Loaded>) -> Service {
+        Service {
             source,
+            loaded,
             router: Router::new(),
             health: Health::default(),
-        })
+        }
     }
 
     /// Adds a check of what the service needs, such as its database. While one fails `/readyz`

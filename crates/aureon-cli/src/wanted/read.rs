@@ -450,7 +450,7 @@ impl<'a> Reader<'a> {
             file: Some((file.path.clone(), file.whole().as_bytes().to_vec())),
             ..Inputs::default()
         };
-        load(&inputs).map(Some)
+        load(&inputs).map(|loaded| Some(*loaded))
     }
 
     fn check_configuration(&mut self) {

@@ -7,8 +7,10 @@
 
   const POLL_MS = 2000;
   const RETRY_MS_MAX = 10000;
-  const PATIENCE_MS = 5000; // after this an unanswered request counts as failed
-  const SAMPLES_MAX = 32; // bars in the latency trace
+  // After this an unanswered request counts as failed.
+  const PATIENCE_MS = 5000;
+  // Bars in the latency trace.
+  const SAMPLES_MAX = 32;
 
   const root = document.documentElement;
   const night = matchMedia("(prefers-color-scheme: dark)");
@@ -194,13 +196,15 @@
     } catch (error) {
       answer = error.answered ? error.message : "No answer. The server seems to be offline.";
     }
-    if (mine !== greetings) return; // an older answer came late
+    // An older answer came late.
+    if (mine !== greetings) return;
     find("greeting").classList.remove("quiet");
     say("greeting", answer);
   };
 
   const offerCopies = () => {
-    if (!navigator.clipboard) return; // only on https and localhost
+    // Only on https and localhost.
+    if (!navigator.clipboard) return;
     for (const button of document.querySelectorAll("[data-copy]")) {
       const command = find(button.dataset.copy).textContent;
       button.setAttribute("aria-label", `Copy ${command}`);

@@ -210,8 +210,8 @@ fn not_found(names: &[String; 2], places: &[PathBuf]) -> Failure {
         names[1],
         shown.join(", ")
     );
-    let fix = "lay the static aureond of the release's archive beside this program, or build one by \
-               scripts/dist and name it by --aureond target/dist/aureond";
+    let fix = "lay the static aureond of the release's archive beside this program, or build one \
+               by scripts/dist and name it by --aureond target/dist/aureond";
     Failure::refuse("program/aureond", cause, fix)
 }
 

@@ -7,8 +7,10 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+
+use aureon::sys::socket;
 
 use crate::problem::{Exit, with_error};
 
@@ -122,7 +124,7 @@ fn parse_bare(word: &str, port: u16) -> Option<Parsed> {
 /// socket only the directory is looked at; the engine knows a stale one from a live one.
 pub fn probe(address: &Address) -> io::Result<()> {
     match address {
-        Address::Ip(address) => TcpListener::bind(address).map(drop),
+        Address::Ip(address) => socket::probe_tcp(*address).map(drop),
         Address::Unix(path) => match Path::new(path).parent() {
             Some(above) if above != Path::new("") => fs::metadata(above).map(drop),
             _ => Ok(()),
@@ -177,6 +179,8 @@ pub fn explain(address: &Address, error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     fn check(word: &str, shown: &[&str], takes_port: bool) {

@@ -53,17 +53,18 @@ pub fn absolute(path: &Path) -> String {
 
 /// The addresses that will be bound: of those wanted all but the ones that the machine lacks and
 /// may lack.
-pub fn present_addresses(loaded: &Loaded, wanted: impl Fn(&Address) -> bool) -> Vec<Address> {
+pub fn present_addresses(loaded: &Loaded, wanted: &dyn Fn(&Address) -> bool) -> Vec<Address> {
     let absent = |address: &Address| {
         loaded.optional.contains(address)
             && address::probe(address).is_err_and(|error| address::is_absent(&error))
     };
-    loaded
-        .addresses
-        .iter()
-        .filter(|address| wanted(address) && !absent(address))
-        .cloned()
-        .collect()
+    let mut present = Vec::new();
+    for address in &loaded.addresses {
+        if wanted(address) && !absent(address) {
+            present.push(address.clone());
+        }
+    }
+    present
 }
 
 /// Why a log can not be written to the file that is named, and what to do; creates nothing.
@@ -98,17 +99,11 @@ pub fn problems(loaded: &Loaded) -> Vec<(Exit, Problem)> {
     if let Some((exit, what)) = loaded.config.root.as_deref().and_then(root_problem) {
         found.push((exit, Problem::of(place_of(loaded, "root"), &[&what], &[])));
     }
-    let wrong = [
-        sandbox::problem(loaded),
-        proxies::ranges_problem(loaded),
-        log_problem(loaded),
-    ];
-    found.extend(
-        wrong
-            .into_iter()
-            .flatten()
-            .map(|wrong| (Exit::Config, wrong)),
-    );
+    for look in [sandbox::problem, proxies::ranges_problem, log_problem] {
+        if let Some(wrong) = look(loaded) {
+            found.push((Exit::Config, wrong));
+        }
+    }
     found
 }
 
@@ -130,7 +125,7 @@ impl Report {
     pub fn new(loaded: &Loaded) -> Report {
         let mut problems = problems(loaded);
         let mut addresses = Vec::new();
-        for address in present_addresses(loaded, |_| true) {
+        for address in present_addresses(loaded, &|_| true) {
             let error = address::probe(&address).err();
             addresses.push((address.clone(), error.is_none()));
             problems.extend(error.map(|error| {

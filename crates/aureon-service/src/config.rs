@@ -92,7 +92,10 @@ impl Source {
 impl Inputs {
     /// Reads the environment and the file: the one named, else `aureon.toml` if it is here.
     pub fn collect(named: Option<&str>, flags: Vec<Given>) -> Result<Inputs, Problem> {
-        let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
+        let mut environment = Vec::new();
+        for variable in env::vars_os() {
+            environment.push(variable);
+        }
         let variable = environment
             .iter()
             .find(|(name, value)| name == FILE_VARIABLE && !value.is_empty());
@@ -463,11 +466,14 @@ fn accept(kind: &Kind, written: &Written) -> Result<Value, String> {
         (Kind::Bool, Written::Bool(value)) => Ok(Value::Bool(*value)),
         (_, Written::Number(number)) => kind.take_number(*number).map_err(|_| expected()),
         (Kind::List, Written::List(items)) => {
-            let words = items.iter().map(|item| match item {
-                Written::Text(word) => Ok(word.clone()),
-                _ => Err("expected an array of strings".to_owned()),
-            });
-            words.collect::<Result<_, _>>().map(Value::List)
+            let mut words = Vec::new();
+            for item in items {
+                let Written::Text(word) = item else {
+                    return Err("expected an array of strings".to_owned());
+                };
+                words.push(word.clone());
+            }
+            Ok(Value::List(words))
         }
         (Kind::Bool | Kind::Count(..), Written::Text(text)) if kind.parse_value(text).is_ok() => {
             Err(["write it without quotes: ", text].concat())

@@ -74,11 +74,14 @@ impl Inherited {
             return Ok(server);
         }
         let inherited = server.addresses();
-        let wants_header = |bound: &&Bound| loaded.proxied.iter().any(|one| is_same(one, bound));
-        self.proxied = inherited.iter().filter(wants_header).cloned().collect();
+        for bound in &inherited {
+            if loaded.proxied.iter().any(|one| is_same(one, bound)) {
+                self.proxied.push(bound.clone());
+            }
+        }
         // Asking whether an address can be bound would find our own listener there.
         let missing = |one: &Address| !inherited.iter().any(|bound| is_same(one, bound));
-        for address in check::present_addresses(loaded, missing) {
+        for address in check::present_addresses(loaded, &missing) {
             server = bind(server, &address)?;
             if loaded.proxied.contains(&address) {
                 self.proxied.extend(server.addresses().pop());

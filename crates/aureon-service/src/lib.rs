@@ -103,5 +103,9 @@ pub fn main(routes: impl FnOnce(&mut aureon::Router)) -> std::process::ExitCode 
 /// }
 /// ```
 pub fn run(build: impl FnOnce(Service) -> Service) -> std::process::ExitCode {
-    command::run(std::env::args_os().skip(1).collect(), build).into()
+    let mut arguments = Vec::new();
+    for argument in std::env::args_os().skip(1) {
+        arguments.push(argument);
+    }
+    command::run(arguments, build).into()
 }

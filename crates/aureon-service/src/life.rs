@@ -53,10 +53,14 @@ impl Life {
             Stop::No | Stop::Draining => None,
         };
         let upgrade = self.upgrade.as_ref().map(|upgrade| upgrade.deadline);
-        [delay, upgrade, self.watchdog.due]
-            .into_iter()
-            .flatten()
-            .min()
+        let mut next = None;
+        for due in [delay, upgrade, self.watchdog.due] {
+            // None is less than any time.
+            if due.is_some() && (next.is_none() || due < next) {
+                next = due;
+            }
+        }
+        next
     }
 
     pub(crate) fn on_due(&mut self, now: Instant) {

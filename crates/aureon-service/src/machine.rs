@@ -52,13 +52,12 @@ impl Machine {
             0 => self.processors,
             workers => workers as u64,
         };
-        let found = [
-            self.descriptors_warning(loaded, workers),
-            self.backlog_warning(loaded),
-            self.workers_warning(loaded, workers),
-            rotation_warning(loaded),
-        ];
-        found.into_iter().flatten().collect()
+        let mut found = Vec::new();
+        found.extend(self.descriptors_warning(loaded, workers));
+        found.extend(self.backlog_warning(loaded));
+        found.extend(self.workers_warning(loaded, workers));
+        found.extend(rotation_warning(loaded));
+        found
     }
 
     fn descriptors_warning(&self, loaded: &Loaded, workers: u64) -> Option<Problem> {

@@ -165,7 +165,11 @@ pub fn quote(text: &str) -> String {
 
 /// The known word nearest to `word`, if one is near enough to have been meant: at most a third
 /// of its letters wrong, and at least one allowed.
-pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, mut known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    nearest_of(word, &mut known)
+}
+
+fn nearest_of<'a>(word: &str, known: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
     // A longer word is no typing mistake, and the table below is quadratic.
     if word.len() > 64 {
         return None;
@@ -221,7 +225,7 @@ mod tests {
     #[test]
     fn finds_the_word_that_was_meant() {
         let known = ["listen", "idle_timeout", "head_timeout", "port"];
-        let find = |word| nearest(word, known.into_iter());
+        let find = |word| nearest(word, &mut known.into_iter());
         assert_eq!(find("lisen"), Some("listen"));
         assert_eq!(find("ilde_timeout"), Some("idle_timeout"));
         assert_eq!(find("prot"), Some("port"), "a swap is one mistake");

@@ -26,8 +26,10 @@ pub fn rules(config: &Config, own: bool) -> Option<Sandbox> {
         return None;
     }
     let mut sandbox = Sandbox::new();
-    for path in config.root.iter().flat_map(|root| neighbourhood(root)) {
-        sandbox.read(path);
+    if let Some(root) = &config.root {
+        for path in neighbourhood(root) {
+            sandbox.read(path);
+        }
     }
     for path in &config.sandbox_paths {
         sandbox.write(path);

@@ -184,8 +184,11 @@ impl Handed {
         let pair = number(part()?)?;
         let held = part()? == "held";
         let numbers = |list: &str| {
-            let words = list.split(',').filter(|word| !word.is_empty());
-            words.map(number).collect::<Result<Vec<u32>, _>>()
+            let mut numbers = Vec::new();
+            for word in list.split(',').filter(|word| !word.is_empty()) {
+                numbers.push(number(word)?);
+            }
+            io::Result::Ok(numbers)
         };
         Ok(Some(Handed {
             listeners: numbers(part()?)?,

@@ -61,7 +61,7 @@ pub struct Admin {
     /// Who obeys.
     pub control: Control,
     /// Addresses of the main server, as they are shown.
-    pub addresses: Arc<[String]>,
+    pub addresses: Arc<Vec<String>>,
 }
 
 impl Admin {

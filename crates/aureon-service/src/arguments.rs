@@ -254,7 +254,8 @@ impl Reader {
         let mut letters = text.chars();
         letters.next();
         while let Some(letter) = letters.next() {
-            let flag: String = ['-', letter].iter().collect();
+            let mut flag = "-".to_owned();
+            flag.push(letter);
             self.stuck = Some(letters.as_str().to_owned());
             self.on_flag(flag.clone());
             if self.stuck.is_none() {
@@ -341,9 +342,10 @@ impl Reader {
         let named = |wanted: &str| {
             SETTINGS.iter().position(|setting| {
                 setting.flag() == wanted
-                    || setting
-                        .short
-                        .is_some_and(|short| wanted == ['-', short].iter().collect::<String>())
+                    || setting.short.is_some_and(|short| {
+                        let letter = wanted.strip_prefix('-');
+                        letter.and_then(|letter| letter.strip_prefix(short)) == Some("")
+                    })
             })
         };
         let negated = flag
@@ -372,8 +374,13 @@ impl Reader {
         self.unknown_flag = true;
         // Its value, if one is stuck to it, is as unknown.
         self.stuck = None;
-        let mut known: Vec<String> = SETTINGS.iter().map(settings::Setting::flag).collect();
-        known.extend(OWN_FLAGS.iter().map(|own| ["--", own.1].concat()));
+        let mut known = Vec::new();
+        for setting in SETTINGS {
+            known.push(setting.flag());
+        }
+        for (_, own, ..) in OWN_FLAGS {
+            known.push(["--", own].concat());
+        }
         let near = nearest(flag, known.iter().map(String::as_str));
         let fix = match near.filter(|_| flag.starts_with("--")) {
             Some(near) => ["did you mean `", near, "`?"],

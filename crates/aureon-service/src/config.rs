@@ -273,10 +273,12 @@ impl Loader {
             }
             let place = Place::Environment(name.clone().into_owned());
             let Some(row) = row else {
-                let variables: Vec<String> =
-                    SETTINGS.iter().map(settings::Setting::variable).collect();
-                let known = variables.iter().map(String::as_str).chain([FILE_VARIABLE]);
-                let fix = did_you_mean(nearest(&name, known));
+                let mut known = Vec::new();
+                for setting in SETTINGS {
+                    known.push(setting.variable());
+                }
+                known.push(FILE_VARIABLE.to_owned());
+                let fix = did_you_mean(nearest(&name, known.iter().map(String::as_str)));
                 self.report(place, &["unknown variable"], &fix);
                 continue;
             };

@@ -404,11 +404,15 @@ fn parse_bare(text: &str) -> Written {
         None => (10, unsigned),
     };
     let mut previous = b'_';
+    let mut number = Some(0_u64);
     for byte in digits.bytes() {
-        let digit = char::from(byte).is_digit(radix);
-        let separates = byte == b'_' && previous != b'_';
-        if !digit && !separates {
-            return Written::Bare(text.to_owned());
+        match char::from(byte).to_digit(radix) {
+            Some(digit) => {
+                let before = number.and_then(|number| number.checked_mul(u64::from(radix)));
+                number = before.and_then(|before| before.checked_add(u64::from(digit)));
+            }
+            None if byte == b'_' && previous != b'_' => {}
+            None => return Written::Bare(text.to_owned()),
         }
         previous = byte;
     }
@@ -416,8 +420,6 @@ fn parse_bare(text: &str) -> Written {
     if previous == b'_' {
         return Written::Bare(text.to_owned());
     }
-    let digits: String = digits.chars().filter(|&digit| digit != '_').collect();
-    let number = u64::from_str_radix(&digits, radix).ok();
     Written::Number(number.filter(|&number| !negative || number == 0))
 }
 

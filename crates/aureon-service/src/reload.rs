@@ -9,7 +9,6 @@ use aureon::{Router, Sandbox};
 
 use crate::config::{Loaded, Source};
 use crate::logging::Logging;
-use crate::problem::Problem;
 use crate::routes::{Lasting, build_app};
 use crate::sandbox;
 use crate::settings::SETTINGS;
@@ -55,8 +54,11 @@ impl Reload {
     /// One line for each reason why everything stays as it was.
     pub fn reload(&mut self, stopper: &Stopper) -> Result<Vec<String>, Vec<String>> {
         let loaded = self.source.load().map_err(|problems| {
-            let lines = problems.iter().map(Problem::show);
-            lines.collect::<Vec<String>>()
+            let mut lines = Vec::new();
+            for problem in &problems {
+                lines.push(problem.show());
+            }
+            lines
         })?;
         if let Some(problem) = sandbox::problem(&loaded) {
             return Err(vec![problem.show()]);

@@ -156,7 +156,7 @@ impl Service {
             exchanges,
             policy: Arc::clone(&logging.policy),
             control: supervisor.control(),
-            addresses: running.addresses().iter().map(show_address).collect(),
+            addresses: Arc::new(show_addresses(running.addresses())),
         });
         let reload = Reload {
             source: self.source,
@@ -310,6 +310,14 @@ fn show_address(address: &aureon::server::Address) -> String {
         aureon::server::Address::Ip(ip) => check::url(&Address::Ip(*ip)),
         other => other.to_string(),
     }
+}
+
+fn show_addresses(addresses: &[aureon::server::Address]) -> Vec<String> {
+    let mut shown = Vec::new();
+    for address in addresses {
+        shown.push(show_address(address));
+    }
+    shown
 }
 
 fn announce(

@@ -24,16 +24,18 @@ const PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/site.packed"));
 pub fn assets() -> &'static [Asset] {
     static ASSETS: OnceLock<Vec<Asset>> = OnceLock::new();
     ASSETS.get_or_init(|| {
-        let length = FILES.iter().map(|(_, length)| length).sum();
+        let mut length = 0;
+        for (_, bytes) in FILES {
+            length += bytes;
+        }
         let mut rest: &[u8] = unpack(PACKED, length).unwrap_or_default().leak();
-        FILES
-            .iter()
-            .map(|(path, length)| {
-                let (bytes, after) = rest.split_at(*length);
-                rest = after;
-                Asset { path, bytes }
-            })
-            .collect()
+        let mut assets = Vec::new();
+        for (path, length) in FILES {
+            let (bytes, after) = rest.split_at_checked(*length).unwrap_or_default();
+            rest = after;
+            assets.push(Asset { path, bytes });
+        }
+        assets
     })
 }
 

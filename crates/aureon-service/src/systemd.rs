@@ -93,7 +93,11 @@ pub fn sockets() -> Result<Vec<u32>, String> {
     if count > LISTEN_FDS_MAX {
         return Err("LISTEN_FDS hands over more than 64 sockets".to_owned());
     }
-    Ok((LISTEN_FDS_START..LISTEN_FDS_START + count).collect())
+    let mut sockets = Vec::new();
+    for at in 0..count {
+        sockets.push(LISTEN_FDS_START + at);
+    }
+    Ok(sockets)
 }
 
 fn number(name: &str) -> Option<u64> {

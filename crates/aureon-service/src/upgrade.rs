@@ -74,10 +74,13 @@ impl Upgrade {
         let handed = write_handed(&theirs, &listeners, &admin, held);
         let is_own =
             |name: &OsStr| name == VARIABLE || OWN_VARIABLES.iter().any(|own| name == *own);
-        let environment = env::vars_os()
-            .filter(|(name, _)| !is_own(name))
-            .chain([(VARIABLE.into(), handed.into())]);
-        let child = process::start(&program()?, env::args_os(), environment)?;
+        let mut environment = vec![(VARIABLE.into(), handed.into())];
+        for (name, value) in env::vars_os() {
+            if !is_own(&name) {
+                environment.push((name, value));
+            }
+        }
+        let child = process::start(&program()?, env::args_os(), environment.into_iter())?;
         drop((theirs, listeners, admin));
         let (mut reader, told) = (pair.try_clone()?, control.clone());
         spawn("upgrade", move || {
@@ -142,7 +145,16 @@ fn write_handed(
     held: bool,
 ) -> String {
     let digits = |one: &Inheritable| show_digits(u64::from(process::number(one)));
-    let numbers = |all: &[Inheritable]| all.iter().map(digits).collect::<Vec<String>>().join(",");
+    let numbers = |all: &[Inheritable]| {
+        let mut numbers = String::new();
+        for one in all {
+            if !numbers.is_empty() {
+                numbers.push(',');
+            }
+            numbers.push_str(&digits(one));
+        }
+        numbers
+    };
     let kind = if held { ";held;" } else { ";own;" };
     [
         &digits(pair),

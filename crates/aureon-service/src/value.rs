@@ -69,12 +69,15 @@ impl Kind {
             Kind::Path => self.printable(text),
             Kind::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Kind::Choice(_) => Err(self.expected()),
-            Kind::List => Ok(Value::List(
-                text.split(',')
-                    .map(|word| word.trim_ascii().to_owned())
-                    .filter(|w| !w.is_empty())
-                    .collect(),
-            )),
+            Kind::List => {
+                let mut words = Vec::new();
+                for word in text.split(',').map(str::trim_ascii) {
+                    if !word.is_empty() {
+                        words.push(word.to_owned());
+                    }
+                }
+                Ok(Value::List(words))
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use crate::config::Loaded;
 use crate::exchanges::{EXCHANGES_MAX, Exchanges};
 use crate::exposition;
 use crate::inherit::Inherited;
-use crate::json::{Object, write_string};
+use crate::json::{List, Object};
 use crate::logging::{Level, Policy};
 use crate::metrics::Sources;
 use crate::queue::queue;
@@ -199,18 +199,14 @@ fn refused(reasons: &[String]) -> Response {
 
 /// `{"ok":true,"lines":[...]}`.
 fn outcome(status: Status, lines: &[String]) -> Response {
-    let mut list = vec![b'['];
+    let mut list = List::default();
     for line in lines {
-        if list.len() > 1 {
-            list.push(b',');
-        }
-        write_string(&mut list, line.as_bytes());
+        list.string(line);
     }
-    list.push(b']');
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
     object.bool("ok", status == Status::OK);
-    object.raw("lines", &list);
+    object.raw("lines", &list.end());
     object.end();
     let mut response = fresh(Response::json_bytes(out));
     response.set_status(status);

@@ -13,7 +13,7 @@ use aureon::sys::process::{self, Access};
 use crate::address::{self, Address};
 use crate::config::Loaded;
 use crate::help::VERSION;
-use crate::json::{self, Object};
+use crate::json::{List, Object};
 use crate::machine::{Machine, directory_of, place_of};
 use crate::problem::{Exit, Problem, with_error};
 use crate::settings::SETTINGS;
@@ -191,15 +191,16 @@ impl Report {
     /// Writes the report as one JSON object.
     pub fn write_json(&self, loaded: &Loaded) -> Vec<u8> {
         let settings = write_settings_json(loaded);
-        let addresses = write_array(&self.addresses, |out, (address, free)| {
-            let mut object = Object::new(out);
+        let mut addresses = List::default();
+        for (address, free) in &self.addresses {
+            let mut object = Object::new(addresses.element());
             object.string("address", url(address));
             object.bool("free", *free);
             object.bool("proxy_protocol", loaded.proxied.contains(address));
             object.end();
-        });
-        let problems = write_problems(self.problems.iter().map(|(_, problem)| problem));
-        let warnings = write_problems(&self.warnings);
+        }
+        let problems = write_problems(&mut self.problems.iter().map(|(_, problem)| problem));
+        let warnings = write_problems(&mut self.warnings.iter());
         let mut out = Vec::new();
         let mut object = Object::new(&mut out);
         object.bool("ok", self.exit() == Exit::Fine);
@@ -212,7 +213,7 @@ impl Report {
         }
         object.string("sandbox", &self.sandbox);
         object.raw("settings", &settings);
-        object.raw("addresses", &addresses);
+        object.raw("addresses", &addresses.end());
         object.raw("problems", &problems);
         object.raw("warnings", &warnings);
         object.end();
@@ -227,23 +228,24 @@ fn push_problem(out: &mut String, kind: &str, problem: &Problem) {
     out.push('\n');
 }
 
-fn write_problems<'p>(problems: impl IntoIterator<Item = &'p Problem>) -> Vec<u8> {
-    write_array(problems, |out, problem| {
-        json::write_string(out, problem.show().as_bytes());
-    })
+fn write_problems(problems: &mut dyn Iterator<Item = &Problem>) -> Vec<u8> {
+    let mut list = List::default();
+    for problem in problems {
+        list.string(&problem.show());
+    }
+    list.end()
 }
 
 fn write_settings_json(loaded: &Loaded) -> Vec<u8> {
-    write_array(
-        SETTINGS.iter().zip(&loaded.places),
-        |out, (setting, place)| {
-            let mut object = Object::new(out);
-            object.string("key", setting.key);
-            object.string("value", setting.show(&loaded.config));
-            object.string("source", place.show());
-            object.end();
-        },
-    )
+    let mut list = List::default();
+    for (setting, place) in SETTINGS.iter().zip(&loaded.places) {
+        let mut object = Object::new(list.element());
+        object.string("key", setting.key);
+        object.string("value", setting.show(&loaded.config));
+        object.string("source", place.show());
+        object.end();
+    }
+    list.end()
 }
 
 /// The configuration in force with the source of each value.
@@ -262,7 +264,7 @@ pub fn write_config_json(loaded: &Loaded) -> String {
 
 /// The same report when the configuration could not even be read.
 pub fn write_problems_json(problems: &[Problem]) -> Vec<u8> {
-    let list = write_problems(problems);
+    let list = write_problems(&mut problems.iter());
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
     object.bool("ok", false);
@@ -286,21 +288,6 @@ pub(crate) fn pad(out: &mut String, text: &str, width: usize) {
     out.push_str(text);
     let used = text.chars().count();
     out.push_str(&" ".repeat(width.saturating_sub(used).max(1)));
-}
-
-pub(crate) fn write_array<T>(
-    items: impl IntoIterator<Item = T>,
-    mut write: impl FnMut(&mut Vec<u8>, T),
-) -> Vec<u8> {
-    let mut out = vec![b'['];
-    for item in items {
-        if out.len() > 1 {
-            out.push(b',');
-        }
-        write(&mut out, item);
-    }
-    out.push(b']');
-    out
 }
 
 #[cfg(test)]

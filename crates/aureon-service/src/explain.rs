@@ -12,10 +12,10 @@ use aureon::http::write::Preamble;
 use aureon::http::{Delimiter, Error, Framing, Head, HeadEvent, Reply, Scratch, Session};
 use aureon::{App, Request, Router};
 
-use crate::check::{absolute, pad, write_array};
+use crate::check::{absolute, pad};
 use crate::config::Loaded;
 use crate::health::{Health, READY_PATH, REPORT_PATH, State};
-use crate::json::Object;
+use crate::json::{List, Object};
 use crate::observer::now_ms;
 use crate::problem::Place;
 use crate::routes::{Lasting, build_app};
@@ -246,33 +246,34 @@ impl Explanation {
 
     /// Writes it as one JSON object.
     pub fn write_json(&self) -> Vec<u8> {
-        let steps = write_array(&self.steps, |out, step| {
-            let mut object = Object::new(out);
+        let mut steps = List::default();
+        for step in &self.steps {
+            let mut object = Object::new(steps.element());
             object.string("rule", step.rule);
             object.string("subject", &step.subject);
             object.string("outcome", &step.outcome);
             object.end();
-        });
-        let lines = self.head.split(|byte| *byte == b'\n');
-        let lines = lines.filter(|line| line.contains(&b':'));
-        let fields = write_array(lines, |out, line| {
-            if let Some(colon) = line.iter().position(|byte| *byte == b':') {
-                let mut object = Object::new(out);
-                object.string("name", &line[..colon]);
-                object.string("value", line[colon + 1..].trim_ascii());
+        }
+        let mut fields = List::default();
+        for line in self.head.split(|byte| *byte == b'\n') {
+            let colon = line.iter().position(|byte| *byte == b':');
+            if let Some((name, value)) = colon.and_then(|colon| line.split_at_checked(colon)) {
+                let mut object = Object::new(fields.element());
+                object.string("name", name);
+                object.string("value", value.get(1..).unwrap_or_default().trim_ascii());
                 object.end();
             }
-        });
+        }
         let mut out = Vec::new();
         let mut object = Object::new(&mut out);
         object.string("method", &self.question.method);
         object.string("target", &self.question.target);
         object.string("route", &self.route);
         object.bool("complete", self.is_complete());
-        object.raw("steps", &steps);
+        object.raw("steps", &steps.end());
         if self.is_answered() {
             object.number("status", u64::from(self.status));
-            object.raw("fields", &fields);
+            object.raw("fields", &fields.end());
             object.number("content_bytes", self.bytes);
         }
         object.end();

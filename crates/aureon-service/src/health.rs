@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use aureon::sys::thread;
 use aureon::{Method, Request, Response, Router, Status};
 
-use crate::json::Object;
+use crate::json::{List, Object};
 use crate::observer::now_ms;
 use crate::problem::with_error;
 use crate::value::show_digits;
@@ -231,14 +231,11 @@ impl Health {
 
     fn report(&self) -> Response {
         let mut fine = self.state() != State::Draining;
-        let mut checks = vec![b'['];
+        let mut checks = List::default();
         for check in self.checks.iter() {
-            if checks.len() > 1 {
-                checks.push(b',');
-            }
             let (took, result) = check.ask();
             fine &= result.is_ok();
-            let mut object = Object::new(&mut checks);
+            let mut object = Object::new(checks.element());
             object.string("name", &check.name);
             object.string("status", if result.is_ok() { "ok" } else { "failed" });
             object.seconds(
@@ -250,12 +247,11 @@ impl Health {
             }
             object.end();
         }
-        checks.push(b']');
         let mut out = Vec::new();
         let mut object = Object::new(&mut out);
         object.string("status", if fine { "ok" } else { "unavailable" });
         object.string("state", self.state().name());
-        object.raw("checks", &checks);
+        object.raw("checks", &checks.end());
         object.end();
         let mut response = Response::json_bytes(out).with_field("Cache-Control", "no-store");
         if !fine {

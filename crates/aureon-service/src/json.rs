@@ -38,8 +38,13 @@ impl<'a> Object<'a> {
     }
 
     /// Writes `"name":"value"`.
+    #[inline(always)]
     pub fn string(&mut self, name: &str, value: impl AsRef<[u8]>) {
-        write_string(self.name(name), value.as_ref());
+        self.bytes(name, value.as_ref());
+    }
+
+    fn bytes(&mut self, name: &str, value: &[u8]) {
+        write_string(self.name(name), value);
     }
 
     /// Writes the first `max` bytes of `value`, and an ellipsis when that is not all.
@@ -81,6 +86,33 @@ impl<'a> Object<'a> {
     /// Closes the object.
     pub fn end(self) {
         self.out.push(b'}');
+    }
+}
+
+/// Writes one array into a vector of its own. [`List::end`] closes it.
+#[derive(Debug, Default)]
+pub struct List(Vec<u8>);
+
+impl List {
+    /// Where the next element goes.
+    pub fn element(&mut self) -> &mut Vec<u8> {
+        let before = if self.0.is_empty() { b'[' } else { b',' };
+        self.0.push(before);
+        &mut self.0
+    }
+
+    /// Writes a string.
+    pub fn string(&mut self, value: &str) {
+        write_string(self.element(), value.as_bytes());
+    }
+
+    /// Closes the array.
+    pub fn end(mut self) -> Vec<u8> {
+        if self.0.is_empty() {
+            self.0.push(b'[');
+        }
+        self.0.push(b']');
+        self.0
     }
 }
 

@@ -6,7 +6,7 @@
 use std::process;
 
 use crate::admin::Admin;
-use crate::json::{Object, write_string};
+use crate::json::{List, Object, write_number};
 use crate::metrics::{Process, Sources};
 use crate::value::show_digits;
 use aureon::metrics::{BUCKETS_US, Snapshot};
@@ -44,27 +44,21 @@ impl<'a> Report<'a> {
     /// How many exchanges took how long: a number for each of the bounds that `/metrics` has, in
     /// their order, and one for what took longer; none is counted in two.
     fn durations(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut list = List::default();
         for at in 0..=BUCKETS_US.len() {
-            out.push(if at == 0 { b'[' } else { b',' });
             let series = self.snapshot.series.iter();
-            let sum: u64 = series.map(|series| series.buckets[at]).sum();
-            out.extend_from_slice(show_digits(sum).as_bytes());
+            let sum: u64 = series.filter_map(|series| series.buckets.get(at)).sum();
+            write_number(list.element(), sum);
         }
-        out.push(b']');
-        out
+        list.end()
     }
 
     /// One JSON object.
     pub fn write_json(&self) -> Vec<u8> {
-        let mut addresses = vec![b'['];
+        let mut addresses = List::default();
         for address in self.admin.addresses.iter() {
-            if addresses.len() > 1 {
-                addresses.push(b',');
-            }
-            write_string(&mut addresses, address.as_bytes());
+            addresses.string(address);
         }
-        addresses.push(b']');
         let named = |pairs: &mut dyn Iterator<Item = (&'static str, u64)>| {
             let mut out = Vec::new();
             let mut object = Object::new(&mut out);
@@ -87,7 +81,7 @@ impl<'a> Report<'a> {
         object.string("version", env!("CARGO_PKG_VERSION"));
         object.number("pid", u64::from(process::id()));
         object.number("uptime", self.uptime_s);
-        object.raw("addresses", &addresses);
+        object.raw("addresses", &addresses.end());
         object.number("workers", snapshot.workers.len() as u64);
         object.number("exchanges", snapshot.exchanges());
         object.number("failures", self.failures());

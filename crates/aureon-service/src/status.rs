@@ -8,7 +8,7 @@ use std::process;
 use crate::admin::Admin;
 use crate::json::{List, Object, write_number};
 use crate::metrics::{Process, Sources};
-use crate::value::show_digits;
+use crate::value::push_digits;
 use aureon::metrics::{BUCKETS_US, Snapshot};
 
 /// A look at the service.
@@ -113,74 +113,71 @@ impl<'a> Report<'a> {
     /// Some lines for people.
     pub fn write_text(&self) -> String {
         let mut lines = Lines(String::new());
-        let pid = show_digits(u64::from(process::id()));
-        let state = self.admin.sources.health.state().name();
-        let (version, up) = (env!("CARGO_PKG_VERSION"), show_seconds(self.uptime_s));
-        lines.add(
-            "aureond",
-            &[version, ", ", state, ", process ", &pid, ", up ", &up],
-        );
-        lines.add("listening", &[&self.admin.addresses.join(", ")]);
+        lines.begin("aureond");
+        lines.text(env!("CARGO_PKG_VERSION"));
+        lines.text(", ");
+        lines.text(self.admin.sources.health.state().name());
+        lines.number(", process ", u64::from(process::id()));
+        lines.text(", up ");
+        lines.seconds(self.uptime_s);
+        lines.begin("listening");
+        for (at, address) in self.admin.addresses.iter().enumerate() {
+            lines.text(if at == 0 { "" } else { ", " });
+            lines.text(address);
+        }
         self.write_traffic(&mut lines);
         self.write_machine(&mut lines);
+        lines.0.push('\n');
         lines.0
     }
 
     fn write_traffic(&self, lines: &mut Lines) {
-        let (snapshot, count) = (&self.snapshot, show_digits);
-        let accepted = count(snapshot.connections_accepted);
-        let open = count(snapshot.connections_open());
+        let snapshot = &self.snapshot;
+        lines.begin("connections");
+        lines.number("", snapshot.connections_accepted);
+        lines.number(" accepted, ", snapshot.connections_open());
+        lines.text(" open");
         let states = snapshot.connections.iter();
-        let states = list(
-            &mut states.map(|(state, number)| (*number, state.name())),
-            ": ",
-        );
-        lines.add(
-            "connections",
-            &[&accepted, " accepted, ", &open, " open", &states],
-        );
-        let (answered, active) = (snapshot.exchanges(), snapshot.requests_active());
-        let (failures, refusals) = (count(self.failures()), count(self.refusals()));
-        let (answered, active) = (count(answered), count(active));
-        let parts = [&answered, " answered, ", &failures, " of them 5xx, "];
-        let rest = [&active, " under way, ", &refusals, " refused"];
-        lines.add(
-            "requests",
-            &[parts.concat(), rest.concat()]
-                .each_ref()
-                .map(String::as_str),
-        );
+        let mut states = states.map(|(state, number)| (*number, state.name()));
+        lines.list(&mut states, ": ", "");
+        lines.begin("requests");
+        lines.number("", snapshot.exchanges());
+        lines.number(" answered, ", self.failures());
+        lines.number(" of them 5xx, ", snapshot.requests_active());
+        lines.number(" under way, ", self.refusals());
+        lines.text(" refused");
+        lines.begin("limits hit");
         let limits = snapshot.limits.iter();
-        let hit = list(
-            &mut limits.map(|(limit, number)| (*number, limit.name())),
-            "",
-        );
-        lines.add("limits hit", &[if hit.is_empty() { "none" } else { &hit }]);
+        let mut limits = limits.map(|(limit, number)| (*number, limit.name()));
+        lines.list(&mut limits, "", "none");
     }
 
     fn write_machine(&self, lines: &mut Lines) {
-        let count = show_digits;
         let workers = &self.snapshot.workers;
         let busy_us: u64 = workers.iter().map(|worker| worker.busy_us).sum();
         let workers = workers.len().max(1) as u64;
         let per_mille = busy_us / 1_000 / self.uptime_s.max(1) / workers;
-        let (whole, tenth) = (count(per_mille / 10), count(per_mille % 10));
-        let workers = count(workers);
-        lines.add(
-            "workers",
-            &[&workers, ", busy ", &whole, ".", &tenth, "% of the time"],
-        );
+        lines.begin("workers");
+        lines.number("", workers);
+        lines.number(", busy ", per_mille / 10);
+        lines.number(".", per_mille % 10);
+        lines.text("% of the time");
         let process = &self.process;
         if let (Some(resident), Some(open), Some(max)) =
             (process.resident_bytes, process.open_fds, process.max_fds)
         {
-            let (kib, open, max) = (count(resident >> 10), count(open), count(max));
-            lines.add("memory", &[&kib, " KiB"]);
-            lines.add("descriptors", &[&open, " of ", &max]);
+            lines.begin("memory");
+            lines.number("", resident >> 10);
+            lines.text(" KiB");
+            lines.begin("descriptors");
+            lines.number("", open);
+            lines.number(" of ", max);
         }
-        let lost = count(self.admin.sources.log.lost());
-        let level = self.admin.policy.level().name();
-        lines.add("log", &["level ", level, ", ", &lost, " lines lost"]);
+        lines.begin("log");
+        lines.text("level ");
+        lines.text(self.admin.policy.level().name());
+        lines.number(", ", self.admin.sources.log.lost());
+        lines.text(" lines lost");
     }
 }
 
@@ -188,42 +185,66 @@ impl<'a> Report<'a> {
 struct Lines(String);
 
 impl Lines {
-    fn add(&mut self, name: &str, parts: &[&str]) {
-        self.0.push_str(name);
-        self.0
-            .push_str(&" ".repeat(13usize.saturating_sub(name.len())));
-        parts.iter().for_each(|part| self.0.push_str(part));
-        self.0.push('\n');
-    }
-}
-
-/// `3 idle, 1 sending`, after `before`; nothing when all are zero.
-fn list(counts: &mut dyn Iterator<Item = (u64, &'static str)>, before: &str) -> String {
-    let mut out = String::new();
-    for (number, name) in counts.filter(|(number, _)| *number > 0) {
-        out.push_str(if out.is_empty() { before } else { ", " });
-        out.push_str(&show_digits(number));
-        out.push(' ');
-        out.push_str(name);
-    }
-    out
-}
-
-/// `3d 4h`, `5m 6s`: the two largest units.
-fn show_seconds(seconds: u64) -> String {
-    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
-    let first = units.iter().position(|(_, of)| seconds >= *of).unwrap_or(3);
-    let mut out = String::new();
-    let mut rest = seconds;
-    for (unit, of) in units.iter().skip(first).take(2) {
-        if !out.is_empty() {
-            out.push(' ');
+    /// Begins a line, with the end of the one before.
+    fn begin(&mut self, name: &str) {
+        if !self.0.is_empty() {
+            self.0.push('\n');
         }
-        out.push_str(&show_digits(rest / of));
-        out.push_str(unit);
-        rest %= of;
+        self.0.push_str(name);
+        for _ in name.len()..13 {
+            self.0.push(' ');
+        }
     }
-    out
+
+    fn text(&mut self, text: &str) {
+        self.0.push_str(text);
+    }
+
+    /// A number, and what stands before it.
+    fn number(&mut self, before: &str, number: u64) {
+        self.0.push_str(before);
+        push_digits(&mut self.0, number);
+    }
+
+    /// `3 idle, 1 sending`, after `before`; `none` when all are zero.
+    fn list(
+        &mut self,
+        counts: &mut dyn Iterator<Item = (u64, &'static str)>,
+        before: &str,
+        none: &str,
+    ) {
+        let mut separator = before;
+        let mut empty = true;
+        for (number, name) in counts {
+            if number > 0 {
+                self.number(separator, number);
+                self.text(" ");
+                self.text(name);
+                separator = ", ";
+                empty = false;
+            }
+        }
+        if empty {
+            self.text(none);
+        }
+    }
+
+    /// `3d 4h`, `5m 6s`: the two largest units.
+    fn seconds(&mut self, seconds: u64) {
+        let (large, small, of, in_small) = match seconds {
+            86_400.. => ("d", "h", 86_400, 3_600),
+            3_600.. => ("h", "m", 3_600, 60),
+            60.. => ("m", "s", 60, 1),
+            _ => {
+                self.number("", seconds);
+                return self.text("s");
+            }
+        };
+        self.number("", seconds / of);
+        self.text(large);
+        self.number(" ", seconds % of / in_small);
+        self.text(small);
+    }
 }
 
 #[cfg(test)]
@@ -232,9 +253,27 @@ mod tests {
 
     #[test]
     fn a_time_has_its_two_largest_units() {
-        assert_eq!(show_seconds(0), "0s");
-        assert_eq!(show_seconds(59), "59s");
-        assert_eq!(show_seconds(61), "1m 1s");
-        assert_eq!(show_seconds(3 * 86_400 + 3_600 * 4 + 59), "3d 4h");
+        let check = |seconds: u64, shown: &str| {
+            let mut lines = Lines(String::new());
+            lines.seconds(seconds);
+            assert_eq!(lines.0, shown);
+        };
+        check(0, "0s");
+        check(59, "59s");
+        check(61, "1m 1s");
+        check(3 * 86_400 + 3_600 * 4 + 59, "3d 4h");
+    }
+
+    #[test]
+    fn what_is_zero_is_not_listed() {
+        let check = |counts: [u64; 2], shown: &str| {
+            let mut lines = Lines(String::new());
+            let mut counts = counts.into_iter().zip(["idle", "sending"]);
+            lines.list(&mut counts, ": ", "none");
+            assert_eq!(lines.0, shown);
+        };
+        check([0, 0], "none");
+        check([0, 1], ": 1 sending");
+        check([3, 1], ": 3 idle, 1 sending");
     }
 }

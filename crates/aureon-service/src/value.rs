@@ -186,8 +186,8 @@ pub fn show_digits(number: u64) -> String {
     digits
 }
 
-/// At most twenty deep.
-fn push_digits(out: &mut String, number: u64) {
+/// The same at the end of a text. At most twenty deep.
+pub fn push_digits(out: &mut String, number: u64) {
     if number >= 10 {
         push_digits(out, number / 10);
     }

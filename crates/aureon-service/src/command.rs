@@ -204,7 +204,7 @@ fn ask_admin(loaded: &Loaded, method: &str, target: &str) -> Result<Answered, Ex
 /// The strings of `"lines":[...]` in an answer of the admin listener, which this program wrote.
 fn read_lines(json: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(json);
-    let list = text.split_once("\"lines\":[").map_or("", |(_, list)| list);
+    let list = text.split_once('[').map_or("", |(_, list)| list);
     let mut lines = Vec::new();
     let mut line: Option<String> = None;
     let mut letters = list.chars();

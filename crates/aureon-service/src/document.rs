@@ -356,10 +356,10 @@ impl Reader<'_> {
             self.at = self.lines.text.len();
         } else if is_long {
             // To its end, if it has one.
-            let inside = self.rest().split_at_checked(3);
-            self.at += 3 + inside
-                .and_then(|(quotes, inside)| inside.find(quotes))
-                .unwrap_or(0);
+            let (quotes, inside) = self.rest().split_at_checked(3).unwrap_or_default();
+            let mut threes = inside.as_bytes().windows(3);
+            let end = threes.position(|three| three == quotes.as_bytes());
+            self.at += 3 + end.unwrap_or(0);
         }
         loop {
             self.skip_while(|byte| byte != b'\n');

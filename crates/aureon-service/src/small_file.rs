@@ -16,13 +16,21 @@ pub const BYTES_MAX: u64 = 64 << 10;
 ///
 /// It cannot be read, or is too large.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path)?;
-    file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > BYTES_MAX {
-        true => Err(io::Error::other("larger than 64KiB")),
-        false => Ok(bytes),
+    let mut file = File::open(path)?;
+    let mut bytes = vec![0; BYTES_MAX as usize + 1];
+    let mut length = 0;
+    while length < bytes.len() {
+        match file.read(&mut bytes[length..]) {
+            Ok(0) => {
+                bytes.truncate(length);
+                return Ok(bytes);
+            }
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
+    Err(io::Error::other("larger than 64KiB"))
 }
 
 /// Reads it as text.

@@ -272,9 +272,10 @@ impl Resource {
         // RFC 9110 §8.8.2.1: never later than the message's own date.
         let modified = u64::try_from(facts.modified_s).unwrap_or(0).min(now_s);
         let (content, tag) = if facts.len <= limits::SMALL_FILE_BYTES_MAX {
-            let mut bytes = Vec::with_capacity(facts.len as usize);
             // A file that grows meanwhile is cut at the length it had.
-            file.take(facts.len).read_to_end(&mut bytes)?;
+            let mut bytes = vec![0; facts.len as usize];
+            let length = fill(&file, &mut bytes)?;
+            bytes.truncate(length);
             let tag = etag(hash(&bytes), coding, true);
             (Content::Shared(Arc::from(bytes)), tag)
         } else {
@@ -374,6 +375,20 @@ fn siblings(policy: &Policy) -> impl Iterator<Item = Coding> {
 
 fn sibling(dir: &Dir, path: &str, coding: Coding) -> Option<Facts> {
     dir.facts(&format!("{path}{}", coding.suffix())).ok()
+}
+
+/// Reads until `bytes` are full or the file is at its end, and says how many it read.
+fn fill(mut file: &File, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < bytes.len() {
+        match file.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
 }
 
 fn modified_at(facts: &Facts) -> (i64, i64) {

@@ -24,6 +24,11 @@ impl Drop for Witness {
     }
 }
 
+thread_local! {
+    /// Dropped by the thread that it belongs to, when that ends.
+    static OWN: std::cell::RefCell<Option<Witness>> = const { std::cell::RefCell::new(None) };
+}
+
 /// A panic that the optimiser cannot see coming.
 fn look_up(map: &HashMap<String, u32>, key: &str) -> u32 {
     let _witness = Witness;
@@ -192,9 +197,23 @@ fn main() -> std::io::Result<()> {
     );
     assert!(DROPPED.load(Ordering::SeqCst), "no destructor ran");
 
-    // A panic that nothing catches must end only its own thread.
-    let ended = std::thread::spawn(|| Vec::<u32>::new()[std::env::args().count()]).join();
+    // So do those of a thread's own variables when it ends.
+    DROPPED.store(false, Ordering::SeqCst);
+    let ended = std::thread::spawn(|| OWN.set(Some(Witness))).join();
+    assert!(
+        ended.is_ok() && DROPPED.load(Ordering::SeqCst),
+        "left behind"
+    );
+
+    // A panic that nothing catches must end only its own thread, and with it what it owns.
+    DROPPED.store(false, Ordering::SeqCst);
+    let ended = std::thread::spawn(|| {
+        OWN.set(Some(Witness));
+        Vec::<u32>::new()[std::env::args().count()]
+    })
+    .join();
     assert!(ended.is_err(), "a panicking thread ended well");
+    assert!(DROPPED.load(Ordering::SeqCst), "left behind by a panic");
 
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;

@@ -12,7 +12,7 @@ use aureon::sys::process::{self, Access};
 
 use crate::address::{self, Address};
 use crate::config::Loaded;
-use crate::help::VERSION;
+use crate::help::{VERSION, push_blanks};
 use crate::json::{List, Object};
 use crate::machine::{Machine, directory_of, place_of};
 use crate::problem::{Exit, Problem, with_error};
@@ -287,7 +287,7 @@ pub(crate) fn pad(out: &mut String, text: &str, width: usize) {
     out.push_str("  ");
     out.push_str(text);
     let used = text.chars().count();
-    out.push_str(&" ".repeat(width.saturating_sub(used).max(1)));
+    push_blanks(out, width.saturating_sub(used).max(1));
 }
 
 #[cfg(test)]

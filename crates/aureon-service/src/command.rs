@@ -206,16 +206,21 @@ fn read_lines(json: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(json);
     let list = text.split_once('[').map_or("", |(_, list)| list);
     let mut lines = Vec::new();
-    let mut line: Option<String> = None;
-    let mut letters = list.chars();
-    while let Some(letter) = letters.next() {
-        match (letter, &mut line) {
-            ('"', None) => line = Some(String::new()),
-            ('"', Some(_)) => lines.extend(line.take()),
+    let (mut line, mut open, mut escaped) = (String::new(), false, false);
+    for letter in list.chars() {
+        match letter {
             // What is escaped otherwise is a control character, which no line has.
-            ('\\', Some(open)) => open.extend(letters.next()),
-            (_, Some(open)) => open.push(letter),
-            (']', None) => break,
+            '\\' if open && !escaped => escaped = true,
+            '"' if open && !escaped => {
+                lines.push(std::mem::take(&mut line));
+                open = false;
+            }
+            '"' if !open => open = true,
+            ']' if !open => break,
+            _ if open => {
+                line.push(letter);
+                escaped = false;
+            }
             _ => {}
         }
     }

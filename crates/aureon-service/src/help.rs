@@ -75,12 +75,14 @@ fn left(short: Option<char>, flag: &str, placeholder: &str) -> String {
 fn line(out: &mut String, left: &str, help: &str, default: &str) {
     out.push_str(left);
     // A flag too long for its column pushes its explanation to the next line.
-    if left.len() + 2 > COLUMN {
-        out.push('\n');
-        out.push_str(&" ".repeat(COLUMN));
-    } else {
-        out.push_str(&" ".repeat(COLUMN - left.len()));
-    }
+    let blanks = match COLUMN.checked_sub(left.len()) {
+        Some(blanks @ 2..) => blanks,
+        _ => {
+            out.push('\n');
+            COLUMN
+        }
+    };
+    push_blanks(out, blanks);
     out.push_str(help);
     if !default.is_empty() {
         out.push_str(" [");
@@ -88,6 +90,13 @@ fn line(out: &mut String, left: &str, help: &str, default: &str) {
         out.push(']');
     }
     out.push('\n');
+}
+
+/// So many blanks.
+pub(crate) fn push_blanks(out: &mut String, count: usize) {
+    for _ in 0..count {
+        out.push(' ');
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::process;
 
 use crate::admin::Admin;
+use crate::help::push_blanks;
 use crate::json::{List, Object, write_number};
 use crate::metrics::{Process, Sources};
 use crate::value::push_digits;
@@ -191,9 +192,7 @@ impl Lines {
             self.0.push('\n');
         }
         self.0.push_str(name);
-        for _ in name.len()..13 {
-            self.0.push(' ');
-        }
+        push_blanks(&mut self.0, 13_usize.saturating_sub(name.len()));
     }
 
     fn text(&mut self, text: &str) {

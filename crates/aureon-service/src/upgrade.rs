@@ -166,6 +166,23 @@ fn write_handed(
     .concat()
 }
 
+/// What [`write_handed`] wrote.
+fn parse_handed(text: &str) -> Option<(u32, bool, Vec<u32>, Vec<u32>)> {
+    let mut parts = text.splitn(4, ';');
+    let pair = parts.next()?.parse().ok()?;
+    let held = parts.next()? == "held";
+    let listeners = parse_numbers(parts.next()?)?;
+    Some((pair, held, listeners, parse_numbers(parts.next()?)?))
+}
+
+fn parse_numbers(list: &str) -> Option<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for word in list.split(',').filter(|word| !word.is_empty()) {
+        numbers.push(word.parse().ok()?);
+    }
+    Some(numbers)
+}
+
 /// The new side: what the old process left.
 #[derive(Debug)]
 pub struct Handed {
@@ -188,23 +205,13 @@ impl Handed {
         let Some(text) = env::var_os(VARIABLE) else {
             return Ok(None);
         };
-        let wrong = || io::Error::other([VARIABLE, " makes no sense"].concat());
-        let text = text.into_string().map_err(|_| wrong())?;
-        let mut parts = text.splitn(4, ';');
-        let mut part = || parts.next().ok_or_else(wrong);
-        let number = |digits: &str| digits.parse::<u32>().map_err(|_| wrong());
-        let pair = number(part()?)?;
-        let held = part()? == "held";
-        let numbers = |list: &str| {
-            let mut numbers = Vec::new();
-            for word in list.split(',').filter(|word| !word.is_empty()) {
-                numbers.push(number(word)?);
-            }
-            io::Result::Ok(numbers)
+        let parsed = text.to_str().and_then(parse_handed);
+        let Some((pair, held, listeners, admin)) = parsed else {
+            return Err(io::Error::other([VARIABLE, " makes no sense"].concat()));
         };
         Ok(Some(Handed {
-            listeners: numbers(part()?)?,
-            admin: numbers(part()?)?,
+            listeners,
+            admin,
             held,
             pair: Channel::inherited(pair)?,
         }))

@@ -5,7 +5,7 @@
 //! with its place and the nearest name that exists. [`Inputs::collect`] does the reading.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -84,8 +84,10 @@ impl Source {
     ///
     /// Every mistake that was found.
     pub fn load(&self) -> Result<Box<Loaded>, Vec<Problem>> {
-        let inputs = Inputs::collect(self.file.as_deref(), self.flags.clone());
-        load(&inputs.map_err(|problem| vec![problem])?)
+        match Inputs::collect(self.file.as_deref(), Vec::new()) {
+            Ok(inputs) => load_with(&inputs, &self.flags),
+            Err(problem) => Err(vec![problem]),
+        }
     }
 }
 
@@ -137,6 +139,11 @@ impl Inputs {
 
 /// Puts the sources together, the weakest first.
 pub fn load(inputs: &Inputs) -> Result<Box<Loaded>, Vec<Problem>> {
+    load_with(inputs, &inputs.flags)
+}
+
+/// The same with flags that are kept elsewhere.
+fn load_with(inputs: &Inputs, flags: &[Given]) -> Result<Box<Loaded>, Vec<Problem>> {
     let mut loader = Loader {
         loaded: Box::new(Loaded {
             config: Config::default(),
@@ -154,7 +161,7 @@ pub fn load(inputs: &Inputs) -> Result<Box<Loaded>, Vec<Problem>> {
         loader.take_file(path, bytes);
     }
     loader.take_environment(&inputs.environment);
-    loader.take_flags(&inputs.flags);
+    loader.take_flags(flags);
     loader.resolve_addresses();
     loader.compare_proxies();
     let place = loader.place_of("trusted_proxies");
@@ -250,67 +257,59 @@ impl Loader {
     }
 
     fn take_environment(&mut self, environment: &[(OsString, OsString)]) {
-        let port = settings::find("port");
         // `PORT` first, so that `AUREON_PORT`, which can only be meant for us, overrides it.
-        let named = |wanted: bool| {
-            environment
-                .iter()
-                .filter(move |(name, _)| (name == "PORT") == wanted)
-        };
-        for (name, value) in named(true).chain(named(false)) {
-            let name = name.to_string_lossy();
-            let row = match name.strip_prefix("AUREON_") {
-                _ if name == FILE_VARIABLE => continue,
-                _ if name == "PORT" => port,
-                Some(_) => SETTINGS
-                    .iter()
-                    .position(|setting| setting.variable() == name),
-                None => continue,
-            };
-            // Set but empty is how compose files and shells say "not set".
-            if value.is_empty() {
-                continue;
-            }
-            let place = Place::Environment(name.clone().into_owned());
-            let Some(row) = row else {
-                let mut known = Vec::new();
-                for setting in SETTINGS {
-                    known.push(setting.variable());
+        for wanted in [true, false] {
+            for (name, value) in environment {
+                if (name == "PORT") == wanted {
+                    self.take_variable(&name.to_string_lossy(), value);
                 }
-                known.push(FILE_VARIABLE.to_owned());
-                let fix = did_you_mean(nearest(&name, known.iter().map(String::as_str)));
-                self.report(place, &["unknown variable"], &fix);
-                continue;
-            };
-            let Some(text) = value.to_str() else {
-                self.report(place, &["the value is not UTF-8"], &[]);
-                continue;
-            };
-            self.take_text(row, place, text);
+            }
+        }
+    }
+
+    fn take_variable(&mut self, name: &str, value: &OsStr) {
+        let row = match name.strip_prefix("AUREON_") {
+            _ if name == FILE_VARIABLE => return,
+            _ if name == "PORT" => settings::find("port"),
+            Some(_) => SETTINGS
+                .iter()
+                .position(|setting| setting.variable() == name),
+            None => return,
+        };
+        // Set but empty is how compose files and shells say "not set".
+        if value.is_empty() {
+            return;
+        }
+        let place = Place::Environment(name.to_owned());
+        let Some(row) = row else {
+            let mut known = Vec::new();
+            for setting in SETTINGS {
+                known.push(setting.variable());
+            }
+            known.push(FILE_VARIABLE.to_owned());
+            let fix = did_you_mean(nearest(name, known.iter().map(String::as_str)));
+            return self.report(place, &["unknown variable"], &fix);
+        };
+        match value.to_str() {
+            Some(text) => self.take_text(row, place, text),
+            None => self.report(place, &["the value is not UTF-8"], &[]),
         }
     }
 
     fn take_flags(&mut self, flags: &[Given]) {
-        let mut lists: Vec<(usize, Vec<String>)> = Vec::new();
         for given in flags {
-            let place = Place::Flag(given.flag.clone());
-            if !matches!(SETTINGS[given.setting].kind, Kind::List) {
-                self.take_text(given.setting, place, &given.text);
-                continue;
-            }
+            let row = given.setting;
+            let before = self.loaded.places.get(row);
+            let repeated = matches!(before, Some(Place::Flag(_)));
+            let before = SETTINGS[row].get(&self.loaded.config);
+            self.take_text(row, Place::Flag(given.flag.clone()), &given.text);
             // A list's flag may be repeated; together they replace what the file says.
-            let Ok(Value::List(words)) = Kind::List.parse_value(&given.text) else {
-                continue;
-            };
-            let at = match lists.iter().position(|(row, _)| *row == given.setting) {
-                Some(at) => at,
-                None => {
-                    lists.push((given.setting, Vec::new()));
-                    lists.len() - 1
-                }
-            };
-            lists[at].1.extend(words);
-            self.set(given.setting, place, Value::List(lists[at].1.clone()));
+            if let (true, Value::List(mut words)) = (repeated, before)
+                && let Value::List(more) = SETTINGS[row].get(&self.loaded.config)
+            {
+                words.extend(more);
+                SETTINGS[row].set(&mut self.loaded.config, Value::List(words));
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 
 use aureon::metrics::BUCKETS_US;
 
-use crate::json::{Object, write_number, write_string};
+use crate::json::{List, Object, write_number, write_string};
 use crate::metrics::{Family, Kind, Labels, Sample};
 
 /// The media type of [`write_text`].
@@ -142,19 +142,15 @@ pub fn write_json(families: &[Family], out: &mut Vec<u8>) {
         if at > 0 {
             out.push(b',');
         }
-        let mut samples = vec![b'['];
-        for (at, (labels, sample)) in family.samples.iter().enumerate() {
-            if at > 0 {
-                samples.push(b',');
-            }
-            write_sample_json(labels, sample, &mut samples);
+        let mut samples = List::default();
+        for (labels, sample) in &family.samples {
+            write_sample_json(labels, sample, samples.element());
         }
-        samples.push(b']');
         let mut object = Object::new(out);
         object.string("name", family.name);
         object.string("help", family.help);
         object.string("type", name_of(family.kind));
-        object.raw("samples", &samples);
+        object.raw("samples", &samples.end());
         object.end();
     }
     out.push(b']');

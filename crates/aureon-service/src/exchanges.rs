@@ -11,7 +11,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use aureon::app::RequestId;
 use aureon::http::Method;
 use aureon::server::{Ending, Exchange};
 
@@ -26,23 +25,31 @@ const LANE_SLOTS: usize = 1_024;
 /// Slots allocated at once: 16 KiB.
 const BLOCK_SLOTS: usize = 64;
 
-/// Words of a slot: 256 bytes, four cache lines.
+/// Words of a slot: 256 bytes, four cache lines, of which an exchange with short texts of a client
+/// of IPv4 writes two.
 const WORDS: usize = 32;
-/// Where the parts of a slot begin, and the bytes that fit in the texts.
+/// Where the parts of a slot begin. Behind them come the upper half of an IPv6 address, the
+/// request's id, the route and the path, each from a word of its own.
 const ENDED: usize = 1;
 const DURATION: usize = 2;
 const STAGES: usize = 3;
 const BYTES: usize = 4;
+/// From the lowest bit: the lengths of id, route and path, whether they were cut, the family of
+/// the address, the ending, the method, the status.
 const META: usize = 5;
-const LENGTHS: usize = 6;
-const ADDRESS: usize = 7;
-const ID: usize = 9;
-const PATH: usize = 14;
-const ROUTE: usize = 26;
+const ADDRESS: usize = 6;
+const MORE: usize = 7;
+const LENGTH_BITS: u32 = 8;
+const CUT_BIT: u32 = 3 * LENGTH_BITS;
+const FAMILY_BITS: u32 = 28;
+const ENDING_BITS: u32 = 32;
+const METHOD_BITS: u32 = 40;
+const STATUS_BITS: u32 = 48;
 /// A UUID has 36; longer ids of clients are cut.
-const ID_BYTES: usize = (PATH - ID) * 8;
-const PATH_BYTES: usize = (ROUTE - PATH) * 8;
-const ROUTE_BYTES: usize = (WORDS - ROUTE) * 8;
+const ID_BYTES: usize = 5 * 8;
+const ROUTE_BYTES: usize = 6 * 8;
+/// What is left when all else is as long as it can be.
+const PATH_BYTES: usize = (WORDS - MORE - 1) * 8 - ID_BYTES - ROUTE_BYTES;
 
 struct Slot([AtomicU64; WORDS]);
 
@@ -80,9 +87,6 @@ impl Exchanges {
         let Some(Slot(words)) = lane.slot(number) else {
             return;
         };
-        let request = exchange.request;
-        let id = request.request_id().map_or(&b""[..], RequestId::as_bytes);
-        let path = request.head().path_bytes();
         words[0].store(number * 2 + 1, Ordering::Relaxed);
         // Whoever sees a word of this exchange sees the odd number too.
         fence(Ordering::Release);
@@ -95,24 +99,40 @@ impl Exchanges {
             stage(exchange.receive_us) << 32 | stage(exchange.send_us),
         );
         set(BYTES, exchange.bytes);
+        let mut at = MORE;
         let family = match client {
             None => 0,
-            Some(client) => {
-                let (family, high, low) = match client {
-                    IpAddr::V4(ip) => (4, 0, u64::from(ip.to_bits())),
-                    IpAddr::V6(ip) => (6, (ip.to_bits() >> 64) as u64, ip.to_bits() as u64),
-                };
-                set(ADDRESS, high);
-                set(ADDRESS + 1, low);
-                family
+            Some(IpAddr::V4(ip)) => {
+                set(ADDRESS, u64::from(ip.to_bits()));
+                4
+            }
+            Some(IpAddr::V6(ip)) => {
+                set(ADDRESS, ip.to_bits() as u64);
+                set(MORE, (ip.to_bits() >> 64) as u64);
+                at += 1;
+                6
             }
         };
-        let codes = u64::from(exchange.status.code()) << 48 | (request.method() as u64) << 40;
-        set(META, codes | (exchange.ending as u64) << 32 | family);
-        let id_len = pack(&words[ID..PATH], id);
-        let path_len = pack(&words[PATH..ROUTE], path);
-        let route_len = pack(&words[ROUTE..], exchange.route.as_bytes());
-        set(LENGTHS, id_len | path_len << 16 | route_len << 32);
+        let request = exchange.request;
+        let mut meta = family << FAMILY_BITS | (exchange.ending as u64) << ENDING_BITS;
+        meta |= (request.method() as u64) << METHOD_BITS;
+        meta |= u64::from(exchange.status.code()) << STATUS_BITS;
+        if let Some(id) = request.request_id() {
+            let id_words = id.padded().as_chunks::<8>().0;
+            for (word, place) in id_words.iter().zip(&words[at..at + ID_BYTES / 8]) {
+                place.store(u64::from_le_bytes(*word), Ordering::Relaxed);
+            }
+            let len = id.len().min(ID_BYTES);
+            meta |= said(0, len, id.len());
+            at += len.div_ceil(8);
+        }
+        let route = exchange.route.as_bytes();
+        let len = pack(words, at, route, ROUTE_BYTES);
+        meta |= said(1, len, route.len());
+        let path = request.head().path_bytes();
+        let path_len = pack(words, at + len.div_ceil(8), path, PATH_BYTES);
+        meta |= said(2, path_len, path.len());
+        set(META, meta);
         words[0].store(number * 2 + 2, Ordering::Release);
         lane.written.store(number + 1, Ordering::Release);
     }
@@ -202,72 +222,75 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Puts as much of a text as fits into words; gives the length that it has in them, and beyond
-/// that one more when it was cut.
-fn pack(words: &[AtomicU64], text: &[u8]) -> u64 {
-    let room = words.len() * 8;
-    let kept = text.get(..room).unwrap_or(text);
-    let (whole, end) = kept.as_chunks::<8>();
-    let mut places = words.iter();
-    for (chunk, place) in whole.iter().zip(&mut places) {
-        place.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
-    }
-    if let (false, Some(place)) = (end.is_empty(), places.next()) {
-        let mut last = 0;
-        for byte in end.iter().rev() {
-            last = last << 8 | u64::from(*byte);
-        }
-        place.store(last, Ordering::Relaxed);
-    }
-    kept.len() as u64 + u64::from(text.len() > room)
+/// What the meta word says of one of the texts: the bytes that are kept, and whether it was cut.
+#[inline(always)]
+fn said(text: u32, kept: usize, len: usize) -> u64 {
+    (kept as u64) << (text * LENGTH_BITS) | u64::from(kept < len) << (CUT_BIT + text)
 }
 
-/// The text in these words, and whether it was cut.
-fn unpack(words: &[u64], len: u64, into: &mut [u8; PATH_BYTES]) -> (usize, bool) {
-    let room = words.len() * 8;
-    for (bytes, word) in into.chunks_mut(8).zip(words) {
-        bytes.copy_from_slice(&word.to_le_bytes());
+/// Puts as much of a text as may be into words from one on; gives the bytes that this is.
+fn pack(words: &[AtomicU64; WORDS], at: usize, text: &[u8], bytes_max: usize) -> usize {
+    let text = text.get(..bytes_max).unwrap_or(text);
+    let Some(places) = words.get(at..at + text.len().div_ceil(8)) else {
+        return 0;
+    };
+    let (whole, end) = text.as_chunks::<8>();
+    for (chunk, place) in whole.iter().zip(places) {
+        place.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
     }
-    let len = len as usize;
-    (len.min(room), len > room)
+    if let (false, Some(place)) = (end.is_empty(), places.last()) {
+        let last = text.len().checked_sub(8).and_then(|from| text.get(from..));
+        let word = match last.and_then(|last| last.first_chunk()) {
+            // What of it is there already is shifted out.
+            Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * end.len()),
+            None => end
+                .iter()
+                .rev()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        place.store(word, Ordering::Relaxed);
+    }
+    text.len()
+}
+
+/// The text of so many bytes in these words.
+fn unpack(words: &[u64], len: usize) -> Vec<u8> {
+    let bytes = words.iter().flat_map(|word| word.to_le_bytes());
+    bytes.take(len).collect()
 }
 
 fn write_record(record: &[u64; WORDS], worker: usize, out: &mut Vec<u8>) {
     let meta = record[META];
-    let mut bytes = [0; PATH_BYTES];
+    let family = meta >> FAMILY_BITS & 0xf;
+    let mut at = MORE + usize::from(family == 6);
+    let [id, route, path] = [0, 1, 2].map(|text| {
+        let len = (meta >> (text * LENGTH_BITS) & 0xff) as usize;
+        let mut shown = unpack(record.get(at..).unwrap_or_default(), len);
+        at += len.div_ceil(8);
+        if meta >> (CUT_BIT + text) & 1 != 0 {
+            // One byte more than is shown has the writer say that there was more.
+            shown.push(b'.');
+        }
+        (shown, len)
+    });
     let mut object = Object::new(out);
     object.string("ended", write_stamp(record[ENDED] / 1_000));
-    let mut text = |object: &mut Object<'_>, name: &str, from: usize, to: usize, shift: u32| {
-        let len = record[LENGTHS] >> shift & 0xffff;
-        let (len, cut) = unpack(&record[from..to], len, &mut bytes);
-        // One byte more than is shown has the writer say that there was more.
-        let shown = bytes.get(..len).unwrap_or_default();
-        if cut {
-            let more = [shown, b"."].concat();
-            object.clipped(name, &more, len);
-        } else {
-            object.string(name, shown);
-        }
-    };
-    text(&mut object, "request_id", ID, PATH, 0);
-    match meta as u8 {
-        4 => object.display(
-            "client_ip",
-            &Ipv4Addr::from_bits(record[ADDRESS + 1] as u32),
-        ),
+    object.clipped("request_id", &id.0, id.1);
+    match family {
+        4 => object.display("client_ip", &Ipv4Addr::from_bits(record[ADDRESS] as u32)),
         6 => {
-            let bits = u128::from(record[ADDRESS]) << 64 | u128::from(record[ADDRESS + 1]);
+            let bits = u128::from(record[MORE]) << 64 | u128::from(record[ADDRESS]);
             object.display("client_ip", &Ipv6Addr::from_bits(bits));
         }
         _ => object.string("client_ip", "unix"),
     }
-    let method = Method::ALL.get((meta >> 40 & 0xff) as usize);
+    let method = Method::ALL.get((meta >> METHOD_BITS & 0xff) as usize);
     object.string("method", method.map_or("", |method| method.as_str()));
-    text(&mut object, "path", PATH, ROUTE, 16);
-    text(&mut object, "route", ROUTE, WORDS, 32);
-    object.number("status", meta >> 48);
+    object.clipped("path", &path.0, path.1);
+    object.clipped("route", &route.0, route.1);
+    object.number("status", meta >> STATUS_BITS);
     object.number("bytes", record[BYTES]);
-    let ending = Ending::ALL.get((meta >> 32 & 0xff) as usize);
+    let ending = Ending::ALL.get((meta >> ENDING_BITS & 0xff) as usize);
     object.string("ending", ending.map_or("", |ending| ending.name()));
     let (receive, send) = (record[STAGES] >> 32, record[STAGES] & 0xffff_ffff);
     object.seconds("receive", receive);
@@ -278,13 +301,15 @@ fn write_record(record: &[u64; WORDS], worker: usize, out: &mut Vec<u8>) {
     object.end();
 }
 
-const _: () = assert!(ID_BYTES <= PATH_BYTES && ROUTE_BYTES <= PATH_BYTES);
+// Lengths are said in so many bits.
+const _: () = assert!(ID_BYTES < 256 && ROUTE_BYTES < 256 && PATH_BYTES < 256);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use aureon::Status;
     use aureon::app::Peer;
+    use aureon::app::RequestId;
     use aureon::http::{Head, HeadEvent, Scratch, Session};
     use aureon::{Limits, Request};
     use serde_json::Value;

@@ -63,6 +63,19 @@ impl RequestId {
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
+
+    /// How many bytes that is.
+    #[inline]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// The same with zeros behind it: what is copied whatever its length is.
+    #[inline]
+    pub fn padded(&self) -> &[u8; REQUEST_ID_BYTES_MAX] {
+        &self.bytes
+    }
 }
 
 /// The eight hexadecimal digits of a number of 32 bits, all at once.

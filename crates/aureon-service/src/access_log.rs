@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use aureon::sys;
 
+use crate::kept::Kept;
 use crate::lane::{Lane, Put, Taken};
 use crate::line::{Event, Form, Line};
 use crate::pen::Page;
-use crate::stamp::Stamps;
 
 /// Milliseconds lines gather before they are written. 50: an eye does not see it, and a log at
 /// full speed is written in pieces of 100 KiB and more.
@@ -39,7 +39,8 @@ const STACK_BYTES: usize = 256 << 10;
 pub struct Lines {
     page: Page,
     count: u64,
-    stamps: Stamps,
+    /// Made with the first line.
+    kept: Option<Box<Kept>>,
 }
 
 impl Lines {
@@ -48,7 +49,7 @@ impl Lines {
         Lines {
             page: Page::new(),
             count: 0,
-            stamps: Stamps::new(),
+            kept: None,
         }
     }
 }
@@ -122,7 +123,8 @@ impl AccessLog {
 
     /// Adds an exchange's line to those of a worker.
     pub fn push_line(&self, worker: usize, lines: &mut Lines, line: &Line<'_>) {
-        line.write(self.shared.form, &mut lines.stamps, &mut lines.page);
+        let kept = lines.kept.get_or_insert_default();
+        line.write(self.shared.form, kept, &mut lines.page);
         self.count(worker, lines);
     }
 
@@ -135,7 +137,7 @@ impl AccessLog {
     #[inline]
     fn count(&self, worker: usize, lines: &mut Lines) {
         lines.count += 1;
-        if lines.page.written().len() >= LINES_BYTES {
+        if lines.page.len() >= LINES_BYTES {
             self.hand_over(worker, lines);
         }
     }
@@ -341,14 +343,16 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::Plain;
+    use crate::kept::Kept;
     use crate::lane::LANE_BYTES_MAX;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     fn line(path: &str) -> Line<'_> {
         Line {
-            unix_ms: 0,
-            method: "GET",
-            path: path.as_bytes(),
+            unix_us: 0,
+            method: Some(aureon::http::Method::Get),
+            path: Plain::of(path.as_bytes()).unwrap(),
             status: 200,
             bytes: 0,
             duration_us: 0,
@@ -467,7 +471,7 @@ mod tests {
         // The thread takes what is there and stands at the gate; then the lane fills and stays.
         let length = {
             let mut page = Page::new();
-            line("/x").write(Form::Json, &mut Stamps::new(), &mut page);
+            line("/x").write(Form::Json, &mut Kept::default(), &mut page);
             page.written().len()
         };
         let pushed = 3 * LANE_BYTES_MAX / length;

@@ -6,6 +6,8 @@
 
 use std::io::Write;
 
+use aureon::http::Head;
+
 /// Writes one object into a vector. [`Object::end`] closes it.
 #[derive(Debug)]
 pub struct Object<'a> {
@@ -120,7 +122,7 @@ impl List {
 pub const DIGITS_END: u64 = 100_000_000;
 
 /// `00000000`.
-pub const ZEROS: u64 = 0x3030_3030_3030_3030;
+const ZEROS: u64 = 0x3030_3030_3030_3030;
 
 /// The eight decimal digits of a number below [`DIGITS_END`] as text in a little-endian word: the
 /// first digit is its lowest byte. Halves, then pairs, then digits, all at once in the same word.
@@ -195,7 +197,7 @@ fn write_text(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Writes text that stands between quotes already and is not plain.
 #[cold]
-pub fn write_odd_text(out: &mut Vec<u8>, bytes: &[u8]) {
+fn write_odd_text(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         write_escaped(out, chunk.valid());
         if !chunk.invalid().is_empty() {
@@ -205,13 +207,13 @@ pub fn write_odd_text(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// The bits of [`odd_bits`] that count.
-pub const ODD_BITS: u64 = 0x8080_8080_8080_8080;
+const ODD_BITS: u64 = 0x8080_8080_8080_8080;
 
 /// The high bit of a byte is set when one of the eight bytes is not printable ASCII or needs an
 /// escape. A borrow or a carry into a plain byte comes from an odd one below it, so the word as a
 /// whole is judged right.
 #[inline(always)]
-pub const fn odd_bits(word: u64) -> u64 {
+const fn odd_bits(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let below_space = word.wrapping_sub(ONES * 0x20);
     let quote = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
@@ -220,11 +222,45 @@ pub const fn odd_bits(word: u64) -> u64 {
     below_space | quote | backslash | delete | word
 }
 
+/// Text that needs no escape.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'a>(&'a [u8]);
+
+impl<'a> Plain<'a> {
+    /// None.
+    pub const EMPTY: Plain<'static> = Plain(b"");
+
+    /// The path of a request. A path with a byte that needs an escape is refused when it is read
+    /// (RFC 3986 §3.3 has none), and is not looked at again.
+    #[inline(always)]
+    pub fn path(head: &Head<'a>) -> Plain<'a> {
+        let path = head.path_bytes();
+        debug_assert!(is_plain(path));
+        Plain(path)
+    }
+
+    /// A constant of a test.
+    #[cfg(test)]
+    pub const fn literal(bytes: &'static [u8]) -> Plain<'static> {
+        Plain(bytes)
+    }
+
+    /// Any text, if it is that.
+    pub fn of(bytes: &'a [u8]) -> Option<Plain<'a>> {
+        is_plain(bytes).then_some(Plain(bytes))
+    }
+
+    /// The text.
+    #[inline(always)]
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
 /// Whether all bytes are printable ASCII and need no escape; eight at a time.
-#[inline]
-fn is_plain(bytes: &[u8]) -> bool {
-    let last = bytes.len().checked_sub(8).and_then(|at| bytes.get(at..));
-    let Some(last) = last.and_then(|last| last.first_chunk::<8>()) else {
+#[inline(never)]
+pub fn is_plain(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.last_chunk::<8>() else {
         let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
         return bytes.iter().all(plain);
     };
@@ -274,6 +310,8 @@ fn write_escaped(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aureon::Limits;
+    use aureon::http::{HeadEvent, Scratch, Session};
 
     #[test]
     fn plain_is_what_the_definition_says() {
@@ -287,6 +325,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_path_that_the_engine_reads_needs_no_escape() {
+        let mut read = 0;
+        for byte in 0..=255u8 {
+            let head = [&b"GET /a"[..], &[byte], b"b HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+            let mut scratch = Scratch::new();
+            let mut session = Session::new();
+            let event = session.receive_head(&head, &mut scratch, &Limits::DEFAULT);
+            if let Ok(HeadEvent::Request { head, .. }) = event {
+                let path = head.path_bytes();
+                assert!(is_plain(path), "{byte}");
+                assert_eq!(Plain::path(&head).bytes(), path);
+                read += 1;
+            }
+        }
+        assert!(read > 70, "{read}");
     }
 
     fn written(bytes: &[u8]) -> String {

@@ -46,6 +46,7 @@ pub mod health;
 pub mod help;
 pub mod inherit;
 pub mod json;
+pub mod kept;
 pub mod lane;
 mod life;
 pub mod line;

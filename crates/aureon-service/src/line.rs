@@ -6,11 +6,15 @@
 //! sent. Called by `access_log` on the workers.
 
 use aureon::app::RequestId;
+use aureon::http::Method;
 
-use crate::json::{Object, digits};
+use crate::json::{
+    DIGITS_END, Object, Plain, digits, short_number, write_clipped, write_number, write_seconds,
+};
+use crate::kept::Kept;
 use crate::logging::Level;
 use crate::pen::{Page, Pen};
-use crate::stamp::{STAMP_BYTES, Stamps, write_stamp};
+use crate::stamp::{STAMP_BYTES, write_stamp};
 
 /// Bytes of a path that are logged. 2 KiB: longer than any link people share.
 pub const PATH_BYTES_MAX: usize = 2 * 1024;
@@ -25,7 +29,11 @@ const ESCAPE_BYTES: usize = 6;
 /// address 45, numbers and a stamp 100, an ending and marks that texts were cut 100.
 const FRAME_BYTES: usize = 768;
 
-type Stamp = [u8; STAMP_BYTES];
+/// Bytes of a request's id that are copied whatever its length: a UUID's 36, in whole words.
+const ID_BYTES: usize = 40;
+
+/// Microseconds of a second.
+const SECOND_US: u64 = 1_000_000;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +65,8 @@ impl Event<'_> {
         let stamp = write_stamp(self.unix_ms);
         let (name, count) = self.count;
         let message = clip(self.message.as_bytes(), TEXT_BYTES_MAX).len();
-        page.write(FRAME_BYTES + ESCAPE_BYTES * message, |pen| {
+        page.write(FRAME_BYTES + ESCAPE_BYTES * message, |room| {
+            let mut pen = Pen::new(room);
             if form == Form::Json {
                 let mut out = Vec::new();
                 let mut object = Object::new(&mut out);
@@ -70,12 +79,13 @@ impl Event<'_> {
             } else {
                 pen.put(&stamp[11..STAMP_BYTES - 1]);
                 for part in [" ", self.level, ": ", self.message, " (", name, ": "] {
-                    write_printable(pen, clip(part.as_bytes(), TEXT_BYTES_MAX));
+                    write_printable(&mut pen, clip(part.as_bytes(), TEXT_BYTES_MAX));
                 }
                 pen.number(count);
-                pen.fixed(b")");
+                pen.put(b")");
             }
-            pen.fixed(b"\n");
+            pen.put(b"\n");
+            pen.written()
         });
     }
 }
@@ -83,12 +93,12 @@ impl Event<'_> {
 /// What a line says.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
-    /// When the exchange ended, in milliseconds since 1970.
-    pub unix_ms: u64,
-    /// `GET`, …; empty when the request line could not be read.
-    pub method: &'a str,
+    /// When the exchange ended, in microseconds since 1970.
+    pub unix_us: u64,
+    /// None when the request line could not be read.
+    pub method: Option<Method>,
     /// The path as sent, without the query.
-    pub path: &'a [u8],
+    pub path: Plain<'a>,
     /// Status code of the answer.
     pub status: u16,
     /// Bytes sent, head included.
@@ -117,35 +127,52 @@ pub struct Line<'a> {
 
 impl Line<'_> {
     /// Writes the line with its line feed.
-    pub fn write(&self, form: Form, stamps: &mut Stamps, page: &mut Page) {
-        let stamp = stamps.at(self.unix_ms);
-        page.write(self.bytes_max(), |pen| match form {
-            Form::Json => self.write_json(stamp, pen),
-            Form::Pretty(colours) => self.write_pretty(colours, stamp, pen),
-            Form::Combined => self.write_combined(stamp, pen),
+    #[inline(always)]
+    pub fn write(&self, form: Form, kept: &mut Kept, page: &mut Page) {
+        let bytes_max = self.bytes_max();
+        match form {
+            Form::Json => page.write(bytes_max, |room| self.write_json(kept, room)),
+            _ => self.write_other(form, kept, page, bytes_max),
+        }
+    }
+
+    #[inline(never)]
+    fn write_other(&self, form: Form, kept: &mut Kept, page: &mut Page, bytes_max: usize) {
+        page.write(bytes_max, |room| {
+            let mut pen = Pen::new(room);
+            match form {
+                Form::Pretty(colours) => self.write_pretty(colours, kept, &mut pen),
+                _ => self.write_combined(kept, &mut pen),
+            }
+            pen.written()
         });
     }
 
     /// Bytes that the line has at most.
-    #[inline]
+    #[inline(always)]
     fn bytes_max(&self) -> usize {
+        let fields = self.host.len() + self.user_agent.len() + self.referer.len();
         let fault = self.fault.map_or(0, |(message, _)| message.len());
+        let all = fields + fault + self.path.bytes().len() + self.route.len();
+        match all {
+            0..=TEXT_BYTES_MAX => FRAME_BYTES + ESCAPE_BYTES * TEXT_BYTES_MAX,
+            _ => self.long_bytes_max(fault),
+        }
+    }
+
+    #[inline(never)]
+    fn long_bytes_max(&self, fault: usize) -> usize {
         let texts = [
             self.host.len(),
             self.user_agent.len(),
             self.referer.len(),
             fault,
         ];
-        let all = texts.iter().sum::<usize>() + self.path.len() + self.route.len();
-        match all {
-            0..=TEXT_BYTES_MAX => FRAME_BYTES + ESCAPE_BYTES * TEXT_BYTES_MAX,
-            _ => {
-                let cut = texts.map(|bytes| bytes.min(TEXT_BYTES_MAX));
-                let path = self.path.len().min(PATH_BYTES_MAX);
-                let texts = cut.iter().sum::<usize>() + path + self.route.len();
-                FRAME_BYTES + ESCAPE_BYTES * texts
-            }
-        }
+        let path = self.path.bytes().len().min(PATH_BYTES_MAX);
+        let texts = texts
+            .iter()
+            .fold(path, |sum, bytes| sum + bytes.min(&TEXT_BYTES_MAX));
+        FRAME_BYTES + ESCAPE_BYTES * (texts + self.route.len())
     }
 
     /// How bad it is.
@@ -162,8 +189,9 @@ impl Line<'_> {
 
     /// `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-agent}i"`, as Apache's mod_log_config has
     /// it. The request line is without the query, where secrets travel.
-    fn write_combined(&self, stamp: &Stamp, pen: &mut Pen<'_>) {
-        self.write_client(pen);
+    fn write_combined(&self, kept: &mut Kept, pen: &mut Pen<'_>) {
+        let stamp = kept.stamps.at(self.unix_us);
+        pen.put(kept.client.address(self.client));
         let (date, time) = (&stamp[..10], &stamp[11..19]);
         let month = (usize::from(date[5] - b'0') * 10 + usize::from(date[6] - b'0')).clamp(1, 12);
         pen.put(b" - - [");
@@ -175,13 +203,13 @@ impl Line<'_> {
         pen.put(b":");
         pen.put(time);
         pen.put(b" +0000] \"");
-        if self.method.is_empty() {
-            pen.put(b"-");
-        } else {
-            pen.put(self.method.as_bytes());
+        if let Some(method) = self.method {
+            pen.put(method.as_str().as_bytes());
             pen.put(b" ");
-            write_escaped(pen, clip(self.path, PATH_BYTES_MAX));
+            write_escaped(pen, clip(self.path.bytes(), PATH_BYTES_MAX));
             pen.put(b" HTTP/1.1");
+        } else {
+            pen.put(b"-");
         }
         pen.put(b"\" ");
         pen.number(u64::from(self.status));
@@ -207,82 +235,73 @@ impl Line<'_> {
         pen.put(b"\n");
     }
 
-    #[inline]
-    fn write_client(&self, pen: &mut Pen<'_>) {
-        match self.client {
-            Some(address) => pen.address(address),
-            None => pen.put(b"unix"),
-        }
-    }
-
     /// Written out, because it is most of what a line costs: what is constant between two values
-    /// is one piece, and a number of known length is put into its piece.
-    fn write_json(&self, stamp: &Stamp, pen: &mut Pen<'_>) {
-        pen.fixed(b"{\"ts\":\"");
-        pen.fixed(stamp);
-        match self.level() {
-            Level::Info => drop(pen.fixed(b"\",\"level\":\"info\",\"method\":\"")),
-            Level::Warn => pen.put(b"\",\"level\":\"warn\",\"method\":\""),
-            Level::Error => pen.put(b"\",\"level\":\"error\",\"method\":\""),
+    /// is one piece, and what was the same in a line before is copied from there.
+    #[inline(always)]
+    fn write_json(&self, kept: &mut Kept, room: &mut [u8]) -> usize {
+        let mut pen = Pen::new(room);
+        let (level, stamps) = (self.level(), &mut kept.stamps);
+        let (start, len) = kept.start.of(self.unix_us, level, self.method, stamps);
+        // In two: what is longer than 64 bytes is not a few stores but a loop of the processor's.
+        let (first, second) = (start.first_chunk::<64>(), start.last_chunk::<16>());
+        if let (Some(first), Some(second)) = (first, second) {
+            pen.fixed(first);
+            pen.padded(second, len - 64);
         }
-        // Methods are words of ours.
-        pen.put(self.method.as_bytes());
-        pen.fixed(b"\",\"path\":\"");
-        pen.text(self.path, PATH_BYTES_MAX);
-        if self.status == 200 {
-            pen.fixed(b"\",\"status\":200,\"bytes\":");
+        match self.path.bytes() {
+            path if path.len() <= PATH_BYTES_MAX => pen.copy(path),
+            path => pen.copy(&rarely(|out| write_clipped(out, path, PATH_BYTES_MAX))),
+        }
+        if self.status == 200 && self.bytes < DIGITS_END && self.duration_us < SECOND_US {
+            self.write_numbers(&mut pen);
         } else {
-            pen.fixed(b"\",\"status\":");
-            pen.number(u64::from(self.status));
-            pen.fixed(b",\"bytes\":");
+            pen.copy(&rarely(|out| self.write_rare_numbers(out)));
         }
-        pen.number(self.bytes);
-        self.write_duration(pen);
-        self.write_client(pen);
-        pen.fixed(b"\",\"host\":\"");
-        pen.text(self.host, TEXT_BYTES_MAX);
-        pen.fixed(b"\",\"user_agent\":\"");
-        pen.text(self.user_agent, TEXT_BYTES_MAX);
-        pen.fixed(b"\",\"request_id\":\"");
+        pen.copy(kept.client.of(self.client, self.host, self.user_agent));
         if let Some(id) = self.request_id {
             // Let in or made without anything that needs an escape.
-            pen.put(id.as_bytes());
+            match id.padded().first_chunk::<ID_BYTES>() {
+                Some(piece) if id.len() <= ID_BYTES => pen.padded(piece, id.len()),
+                _ => pen.copy(id.as_bytes()),
+            }
         }
-        pen.fixed(b"\",\"route\":\"");
-        pen.text(self.route.as_bytes(), usize::MAX);
+        pen.copy(kept.routes.of(self.route));
         if self.slow || self.ending.is_some() || self.fault.is_some() {
-            return self.write_json_rare(pen);
+            pen.copy(&rarely(|out| self.write_rare_end(out)));
+        } else {
+            pen.fixed(b"\"}\n");
         }
-        pen.fixed(b"\"}\n");
+        pen.written()
     }
 
-    /// The seconds with six digits behind the point, and the names around them.
+    /// Status, bytes and duration, and the names around them.
     #[inline(always)]
-    fn write_duration(&self, pen: &mut Pen<'_>) {
-        let (seconds, micros) = match self.duration_us {
-            micros @ ..1_000_000 => (0, micros as u32),
-            us => (us / 1_000_000, (us % 1_000_000) as u32),
-        };
-        let [_, _, micros @ ..] = digits(micros).to_le_bytes();
-        if seconds == 0 {
-            if let Some(piece) = pen.fixed(b",\"duration\":0.000000,\"client_ip\":\"") {
-                piece[14..20].copy_from_slice(&micros);
-            }
-        } else {
-            pen.fixed(b",\"duration\":");
-            pen.number(seconds);
-            pen.fixed(b".");
-            pen.fixed(&micros);
-            pen.fixed(b",\"client_ip\":\"");
-        }
+    fn write_numbers(&self, pen: &mut Pen<'_>) {
+        pen.fixed(b"\",\"status\":200,\"bytes\":");
+        let (word, len) = short_number(self.bytes as u32);
+        pen.padded(&word.to_le_bytes(), len);
+        pen.fixed(b",\"duration\":");
+        // Eight digits are two more than there are behind the point.
+        let digits = digits(self.duration_us as u32);
+        pen.fixed(&(digits & !0xffff | u64::from(u16::from_le_bytes(*b"0."))).to_le_bytes());
+        pen.fixed(b",\"client_ip\":\"");
+    }
+
+    /// The same for any.
+    fn write_rare_numbers(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"\",\"status\":");
+        write_number(out, u64::from(self.status));
+        out.extend_from_slice(b",\"bytes\":");
+        write_number(out, self.bytes);
+        out.extend_from_slice(b",\"duration\":");
+        write_seconds(out, self.duration_us);
+        out.extend_from_slice(b",\"client_ip\":\"");
     }
 
     /// What few lines have, and the end.
-    #[cold]
-    fn write_json_rare(&self, pen: &mut Pen<'_>) {
-        pen.fixed(b"\"");
-        let mut out = Vec::new();
-        let mut object = Object::resume(&mut out);
+    fn write_rare_end(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        let mut object = Object::resume(out);
         if self.slow {
             object.bool("slow", true);
         }
@@ -293,11 +312,12 @@ impl Line<'_> {
             let name = if panicked { "panic" } else { "error" };
             object.clipped(name, message.as_bytes(), TEXT_BYTES_MAX);
         }
-        pen.put(&out);
-        pen.fixed(b"}\n");
+        object.end();
+        out.push(b'\n');
     }
 
-    fn write_pretty(&self, colours: bool, stamp: &Stamp, pen: &mut Pen<'_>) {
+    fn write_pretty(&self, colours: bool, kept: &mut Kept, pen: &mut Pen<'_>) {
+        let stamp = kept.stamps.at(self.unix_us);
         // The time of day; a terminal's reader knows the date.
         pen.put(&stamp[11..STAMP_BYTES - 1]);
         pen.put(b" ");
@@ -315,20 +335,20 @@ impl Line<'_> {
             pen.put(b"\x1b[0m");
         }
         pen.put(b" ");
-        let from = pen.place();
-        pen.put(self.method.as_bytes());
+        let from = pen.written();
+        pen.put(self.method.map_or("", Method::as_str).as_bytes());
         pad_left_aligned(pen, from, 7);
-        let from = pen.place();
-        write_printable(pen, clip(self.path, PATH_BYTES_MAX));
+        let from = pen.written();
+        write_printable(pen, clip(self.path.bytes(), PATH_BYTES_MAX));
         pad_left_aligned(pen, from, 36);
-        let from = pen.place();
+        let from = pen.written();
         pen.number(self.bytes);
         pen.put(b"B");
         pad_left_aligned(pen, from, 10);
-        let from = pen.place();
+        let from = pen.written();
         write_short_duration(self.duration_us, pen);
         pad_left_aligned(pen, from, 8);
-        self.write_client(pen);
+        pen.put(kept.client.address(self.client));
         if self.slow {
             pen.put(b" slow");
         }
@@ -350,13 +370,22 @@ impl Line<'_> {
     }
 }
 
+/// What few lines have is written by itself.
+#[cold]
+#[inline(never)]
+fn rarely(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut out);
+    out
+}
+
 /// The first `max` bytes.
 fn clip(bytes: &[u8], max: usize) -> &[u8] {
     bytes.get(..max).unwrap_or(bytes)
 }
 
 fn pad_left_aligned(pen: &mut Pen<'_>, from: usize, width: usize) {
-    let written = pen.place() - from;
+    let written = pen.written() - from;
     pen.repeat(b' ', width.saturating_sub(written) + 1);
 }
 
@@ -417,9 +446,9 @@ mod tests {
     use super::*;
 
     const LINE: Line<'_> = Line {
-        unix_ms: 1_795_334_703_042,
-        method: "GET",
-        path: b"/api/greet",
+        unix_us: 1_795_334_703_042_999,
+        method: Some(Method::Get),
+        path: Plain::literal(b"/api/greet"),
         status: 200,
         bytes: 321,
         duration_us: 1_234,
@@ -436,7 +465,7 @@ mod tests {
 
     fn written(line: &Line<'_>, form: Form) -> String {
         let mut page = Page::new();
-        line.write(form, &mut Stamps::new(), &mut page);
+        line.write(form, &mut Kept::default(), &mut page);
         String::from_utf8(page.written().to_vec()).unwrap()
     }
 
@@ -483,14 +512,12 @@ mod tests {
     #[test]
     fn hostile_bytes_stay_inside_their_field() {
         let line = Line {
-            path: b"/\"\n{}",
             user_agent: b"a\xff\x1b[2J\"}\n",
             host: &[b'h'; 70_000],
             client: None,
             ..LINE
         };
         let read = json(&line);
-        assert_eq!(read["path"], "/\"\n{}");
         assert_eq!(read["user_agent"], "a\u{FFFD}\u{1b}[2J\"}\n");
         assert_eq!(
             read["host"].as_str().unwrap().chars().count(),
@@ -498,9 +525,13 @@ mod tests {
         );
         assert!(read["host"].as_str().unwrap().ends_with('…'));
         assert_eq!(read["client_ip"], "unix");
+        let line = Line {
+            fault: Some(("\"\n\x1b{}", false)),
+            ..line
+        };
         let pretty = written(&line, Form::Pretty(false));
         assert!(
-            pretty.contains("/\"?{}") && pretty.matches('\n').count() == 1,
+            pretty.contains(": \"??{}") && pretty.matches('\n').count() == 1,
             "{pretty}"
         );
         assert!(!pretty.contains('\x1b'));
@@ -566,7 +597,7 @@ mod tests {
             )
         );
         let refused = Line {
-            method: "",
+            method: None,
             status: 400,
             bytes: 0,
             user_agent: b"",
@@ -577,7 +608,7 @@ mod tests {
             written(&refused, Form::Combined),
             "unix - - [22/Nov/2026:08:05:03 +0000] \"-\" 400 - \"-\" \"-\"\n"
         );
-        let first = Line { unix_ms: 0, ..LINE };
+        let first = Line { unix_us: 0, ..LINE };
         assert!(written(&first, Form::Combined).contains("[01/Jan/1970:00:00:00 +0000]"));
     }
 
@@ -611,7 +642,11 @@ mod tests {
     fn durations_have_three_digits_at_most() {
         let shown = |us| {
             let mut page = Page::new();
-            page.write(FRAME_BYTES, |pen| write_short_duration(us, pen));
+            page.write(FRAME_BYTES, |room| {
+                let mut pen = Pen::new(room);
+                write_short_duration(us, &mut pen);
+                pen.written()
+            });
             String::from_utf8(page.written().to_vec()).unwrap()
         };
         assert_eq!(shown(0), "0us");

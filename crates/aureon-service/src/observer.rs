@@ -18,6 +18,7 @@ use aureon::server::{Ending, Exchange, Observer};
 use crate::access_log::Lines;
 use crate::exchanges::Exchanges;
 use crate::health;
+use crate::json::Plain;
 use crate::line::{Event, Form, Line};
 use crate::logging::{Level, Logging};
 
@@ -122,9 +123,9 @@ impl Observer for LogObserver {
             Form::Json | Form::Pretty(_) => b"",
         };
         let line = Line {
-            unix_ms: exchange.ended_unix_us / 1_000,
-            method: request.method().as_str(),
-            path: request.head().path_bytes(),
+            unix_us: exchange.ended_unix_us,
+            method: Some(request.method()),
+            path: Plain::path(request.head()),
             status: exchange.status.code(),
             bytes: exchange.bytes,
             duration_us: exchange.duration_us,
@@ -153,9 +154,9 @@ impl Observer for LogObserver {
     fn on_refusal(&self, worker: usize, peer: Peer, error: aureon::http::Error) {
         // What could not be read has no method, path or length that would mean anything.
         let line = Line {
-            unix_ms: now_ms(),
-            method: "",
-            path: b"",
+            unix_us: now_ms() * 1_000,
+            method: None,
+            path: Plain::EMPTY,
             status: error.status().code(),
             bytes: 0,
             duration_us: 0,

@@ -28,8 +28,8 @@ const BLOCK_SLOTS: usize = 64;
 /// Words of a slot: 256 bytes, four cache lines, of which an exchange with short texts of a client
 /// of IPv4 writes two.
 const WORDS: usize = 32;
-/// Where the parts of a slot begin. Behind them come the upper half of an IPv6 address, the
-/// request's id, the route and the path, each from a word of its own.
+/// Where the parts of a slot begin. Behind them come the upper half of an IPv6 address, the route
+/// and the path, each from a word of its own.
 const ENDED: usize = 1;
 const DURATION: usize = 2;
 const STAGES: usize = 3;
@@ -38,7 +38,8 @@ const BYTES: usize = 4;
 /// the address, the ending, the method, the status.
 const META: usize = 5;
 const ADDRESS: usize = 6;
-const MORE: usize = 7;
+const ID: usize = 7;
+const MORE: usize = ID + ID_BYTES / 8;
 const LENGTH_BITS: u32 = 8;
 const CUT_BIT: u32 = 3 * LENGTH_BITS;
 const FAMILY_BITS: u32 = 28;
@@ -49,7 +50,7 @@ const STATUS_BITS: u32 = 48;
 const ID_BYTES: usize = 5 * 8;
 const ROUTE_BYTES: usize = 6 * 8;
 /// What is left when all else is as long as it can be.
-const PATH_BYTES: usize = (WORDS - MORE - 1) * 8 - ID_BYTES - ROUTE_BYTES;
+const PATH_BYTES: usize = (WORDS - MORE - 1) * 8 - ROUTE_BYTES;
 
 struct Slot([AtomicU64; WORDS]);
 
@@ -79,7 +80,8 @@ impl Exchanges {
     }
 
     /// Keeps an exchange. Called by the worker that served it and by nobody else.
-    pub fn record(&self, exchange: &Exchange<'_, '_>, client: Option<IpAddr>) {
+    #[inline(always)]
+    pub fn record(&self, exchange: &Exchange<'_, '_>, client: Option<IpAddr>, path: &[u8]) {
         let Some(lane) = self.lanes.get(exchange.worker) else {
             return;
         };
@@ -118,18 +120,21 @@ impl Exchanges {
         meta |= (request.method() as u64) << METHOD_BITS;
         meta |= u64::from(exchange.status.code()) << STATUS_BITS;
         if let Some(id) = request.request_id() {
-            let id_words = id.padded().as_chunks::<8>().0;
-            for (word, place) in id_words.iter().zip(&words[at..at + ID_BYTES / 8]) {
-                place.store(u64::from_le_bytes(*word), Ordering::Relaxed);
+            let (id_words, _) = id.padded().as_chunks::<8>();
+            if let Some(id_words) = id_words.first_chunk::<{ ID_BYTES / 8 }>() {
+                // A loop would not be unrolled where bytes of the program count.
+                let copy = |at: usize| set(ID + at, u64::from_le_bytes(id_words[at]));
+                copy(0);
+                copy(1);
+                copy(2);
+                copy(3);
+                copy(4);
             }
-            let len = id.len().min(ID_BYTES);
-            meta |= said(0, len, id.len());
-            at += len.div_ceil(8);
+            meta |= said(0, id.len().min(ID_BYTES), id.len());
         }
         let route = exchange.route.as_bytes();
         let len = pack(words, at, route, ROUTE_BYTES);
         meta |= said(1, len, route.len());
-        let path = request.head().path_bytes();
         let path_len = pack(words, at + len.div_ceil(8), path, PATH_BYTES);
         meta |= said(2, path_len, path.len());
         set(META, meta);
@@ -263,16 +268,19 @@ fn write_record(record: &[u64; WORDS], worker: usize, out: &mut Vec<u8>) {
     let meta = record[META];
     let family = meta >> FAMILY_BITS & 0xf;
     let mut at = MORE + usize::from(family == 6);
-    let [id, route, path] = [0, 1, 2].map(|text| {
+    let mut text = |text: u32, from: Option<usize>| {
         let len = (meta >> (text * LENGTH_BITS) & 0xff) as usize;
-        let mut shown = unpack(record.get(at..).unwrap_or_default(), len);
-        at += len.div_ceil(8);
+        let mut shown = unpack(record.get(from.unwrap_or(at)..).unwrap_or_default(), len);
+        if from.is_none() {
+            at += len.div_ceil(8);
+        }
         if meta >> (CUT_BIT + text) & 1 != 0 {
             // One byte more than is shown has the writer say that there was more.
             shown.push(b'.');
         }
         (shown, len)
-    });
+    };
+    let [id, route, path] = [text(0, Some(ID)), text(1, None), text(2, None)];
     let mut object = Object::new(out);
     object.string("ended", write_stamp(record[ENDED] / 1_000));
     object.clipped("request_id", &id.0, id.1);
@@ -346,7 +354,7 @@ mod tests {
                 fault: None,
                 ending: Ending::PeerGone,
             };
-            ring.record(&exchange, request.client());
+            ring.record(&exchange, request.client(), request.head().path_bytes());
         });
     }
 

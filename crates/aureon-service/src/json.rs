@@ -139,6 +139,15 @@ pub fn digits(number: u32) -> u64 {
     (tens | (pairs - 10 * tens) << 8) + ZEROS
 }
 
+/// The last four of them, of a number below 10,000.
+#[inline(always)]
+pub fn four_digits(number: u32) -> u32 {
+    let hundreds = (number * 5_243) >> 19;
+    let pairs = hundreds | (number - 100 * hundreds) << 16;
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f;
+    (tens | (pairs - 10 * tens) << 8) + ZEROS as u32
+}
+
 /// The decimal digits of a number below [`DIGITS_END`] as text in a little-endian word, and how
 /// many there are.
 #[inline(always)]
@@ -395,6 +404,14 @@ mod tests {
             write_seconds(&mut out, value);
             let text = format!("{}.{:06}", value / 1_000_000, value % 1_000_000);
             assert_eq!(out, text.into_bytes());
+        }
+    }
+
+    #[test]
+    fn four_digits_are_the_last_of_eight() {
+        for number in 0..10_000 {
+            let [.., a, b, c, d] = digits(number).to_le_bytes();
+            assert_eq!(four_digits(number).to_le_bytes(), [a, b, c, d]);
         }
     }
 

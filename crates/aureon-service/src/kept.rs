@@ -14,7 +14,7 @@ use aureon::http::Method;
 use crate::json::{is_plain, write_clipped, write_number};
 use crate::line::TEXT_BYTES_MAX;
 use crate::logging::Level;
-use crate::pen::Pen;
+use crate::pen::{BLOCK_BYTES, Pen};
 use crate::stamp::Stamps;
 
 /// Bytes of a line up to its path, in whole words.
@@ -42,6 +42,8 @@ pub struct Kept {
     pub client: Client,
     /// What answered.
     pub routes: Routes,
+    /// What few lines have; kept for its memory.
+    pub rare: Vec<u8>,
 }
 
 impl Default for Kept {
@@ -60,13 +62,41 @@ impl Default for Kept {
                 address_len: 0,
                 host_len: NEVER,
                 user_agent_len: NEVER,
-                text: Vec::new(),
+                text: Text::default(),
             },
             routes: Routes(std::array::from_fn(|_| Route {
                 len: NEVER,
-                text: Vec::new(),
+                text: Text::default(),
             })),
+            rare: Vec::new(),
         }
+    }
+}
+
+/// A text in whole blocks, so that it is copied without a look at its length.
+#[derive(Debug, Default)]
+pub struct Text {
+    blocks: Vec<u8>,
+    len: usize,
+}
+
+impl Text {
+    fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.blocks.truncate(self.len);
+        write(&mut self.blocks);
+        self.len = self.blocks.len();
+        self.blocks
+            .resize(self.len.next_multiple_of(BLOCK_BYTES), 0);
+    }
+
+    fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// The text with what fills its last block, and how much of that counts.
+    #[inline(always)]
+    pub fn blocks(&self) -> (&[u8], usize) {
+        (&self.blocks, self.len)
     }
 }
 
@@ -133,13 +163,13 @@ pub struct Client {
     address_len: usize,
     host_len: usize,
     user_agent_len: usize,
-    text: Vec<u8>,
+    text: Text,
 }
 
 impl Client {
     /// The text of this client, from his address to the name of the request's id.
     #[inline(always)]
-    pub fn of(&mut self, address: Option<IpAddr>, host: &[u8], user_agent: &[u8]) -> &[u8] {
+    pub fn of(&mut self, address: Option<IpAddr>, host: &[u8], user_agent: &[u8]) -> &Text {
         if !self.is(address, host, user_agent) {
             self.learn(address, host, user_agent);
         }
@@ -154,8 +184,8 @@ impl Client {
         self.host_len == host.len()
             && self.user_agent_len == user_agent.len()
             && is_address(self.address, address)
-            && has(&self.text, host_at, host)
-            && has(&self.text, user_agent_at(), user_agent)
+            && has(&self.text.blocks, host_at, host)
+            && has(&self.text.blocks, user_agent_at(), user_agent)
     }
 
     #[inline(never)]
@@ -166,12 +196,13 @@ impl Client {
         if as_it_is(host) && as_it_is(user_agent) {
             (self.host_len, self.user_agent_len) = (host.len(), user_agent.len());
         }
-        let out = &mut self.text;
-        out.extend_from_slice(HOST);
-        write_clipped(out, host, TEXT_BYTES_MAX);
-        out.extend_from_slice(USER_AGENT);
-        write_clipped(out, user_agent, TEXT_BYTES_MAX);
-        out.extend_from_slice(REQUEST_ID);
+        self.text.write(|out| {
+            out.extend_from_slice(HOST);
+            write_clipped(out, host, TEXT_BYTES_MAX);
+            out.extend_from_slice(USER_AGENT);
+            write_clipped(out, user_agent, TEXT_BYTES_MAX);
+            out.extend_from_slice(REQUEST_ID);
+        });
     }
 
     /// The text of an address.
@@ -179,15 +210,14 @@ impl Client {
         if address != self.address || self.address_len == 0 {
             self.learn_address(address);
         }
-        self.text.get(..self.address_len).unwrap_or_default()
+        self.text.blocks.get(..self.address_len).unwrap_or_default()
     }
 
     fn learn_address(&mut self, address: Option<IpAddr>) {
         self.address = address;
         (self.host_len, self.user_agent_len) = (NEVER, NEVER);
-        let out = &mut self.text;
-        out.clear();
-        match address {
+        self.text.clear();
+        self.text.write(|out| match address {
             Some(IpAddr::V4(address)) => {
                 for octet in address.octets() {
                     write_number(out, u64::from(octet));
@@ -199,8 +229,8 @@ impl Client {
             // Writing into a vector cannot fail.
             Some(IpAddr::V6(address)) => drop(write!(out, "{address}")),
             None => out.extend_from_slice(b"unix"),
-        }
-        self.address_len = out.len();
+        });
+        self.address_len = self.text.len;
     }
 }
 
@@ -222,19 +252,16 @@ pub struct Routes([Route; ROUTES]);
 #[derive(Debug)]
 struct Route {
     len: usize,
-    text: Vec<u8>,
+    text: Text,
 }
 
 impl Routes {
     /// The text of this route.
     #[inline(always)]
-    pub fn of(&mut self, route: &str) -> &[u8] {
+    pub fn of(&mut self, route: &str) -> &Text {
         // Templates lie somewhere each, so their places say well enough which is which.
-        let at = (route.as_ptr().addr() >> 4) % ROUTES;
-        let Some(known) = self.0.get_mut(at) else {
-            return &[];
-        };
-        if known.len != route.len() || !has(&known.text, ROUTE.len(), route.as_bytes()) {
+        let known = &mut self.0[(route.as_ptr().addr() >> 4) % ROUTES];
+        if known.len != route.len() || !has(&known.text.blocks, ROUTE.len(), route.as_bytes()) {
             known.learn(route.as_bytes());
         }
         &known.text
@@ -246,8 +273,10 @@ impl Route {
     fn learn(&mut self, route: &[u8]) {
         self.len = if is_plain(route) { route.len() } else { NEVER };
         self.text.clear();
-        self.text.extend_from_slice(ROUTE);
-        write_clipped(&mut self.text, route, usize::MAX);
+        self.text.write(|out| {
+            out.extend_from_slice(ROUTE);
+            write_clipped(out, route, usize::MAX);
+        });
     }
 }
 

@@ -9,7 +9,8 @@ use aureon::app::RequestId;
 use aureon::http::Method;
 
 use crate::json::{
-    DIGITS_END, Object, Plain, digits, short_number, write_clipped, write_number, write_seconds,
+    DIGITS_END, Object, Plain, four_digits, short_number, write_clipped, write_number,
+    write_seconds,
 };
 use crate::kept::Kept;
 use crate::logging::Level;
@@ -32,8 +33,8 @@ const FRAME_BYTES: usize = 768;
 /// Bytes of a request's id that are copied whatever its length: a UUID's 36, in whole words.
 const ID_BYTES: usize = 40;
 
-/// Microseconds of a second.
-const SECOND_US: u64 = 1_000_000;
+/// The end of the microseconds that four digits can say: most exchanges end before.
+const FOUR_END_US: u64 = 10_000;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,14 +251,17 @@ impl Line<'_> {
         }
         match self.path.bytes() {
             path if path.len() <= PATH_BYTES_MAX => pen.copy(path),
-            path => pen.copy(&rarely(|out| write_clipped(out, path, PATH_BYTES_MAX))),
+            path => pen.copy(rarely(&mut kept.rare, |out| {
+                write_clipped(out, path, PATH_BYTES_MAX);
+            })),
         }
-        if self.status == 200 && self.bytes < DIGITS_END && self.duration_us < SECOND_US {
+        if self.status == 200 && self.bytes < DIGITS_END && self.duration_us < FOUR_END_US {
             self.write_numbers(&mut pen);
         } else {
-            pen.copy(&rarely(|out| self.write_rare_numbers(out)));
+            pen.copy(rarely(&mut kept.rare, |out| self.write_rare_numbers(out)));
         }
-        pen.copy(kept.client.of(self.client, self.host, self.user_agent));
+        let client = kept.client.of(self.client, self.host, self.user_agent);
+        pen.blocks(client.blocks());
         if let Some(id) = self.request_id {
             // Let in or made without anything that needs an escape.
             match id.padded().first_chunk::<ID_BYTES>() {
@@ -265,9 +269,9 @@ impl Line<'_> {
                 _ => pen.copy(id.as_bytes()),
             }
         }
-        pen.copy(kept.routes.of(self.route));
+        pen.blocks(kept.routes.of(self.route).blocks());
         if self.slow || self.ending.is_some() || self.fault.is_some() {
-            pen.copy(&rarely(|out| self.write_rare_end(out)));
+            pen.copy(rarely(&mut kept.rare, |out| self.write_rare_end(out)));
         } else {
             pen.fixed(b"\"}\n");
         }
@@ -280,10 +284,8 @@ impl Line<'_> {
         pen.fixed(b"\",\"status\":200,\"bytes\":");
         let (word, len) = short_number(self.bytes as u32);
         pen.padded(&word.to_le_bytes(), len);
-        pen.fixed(b",\"duration\":");
-        // Eight digits are two more than there are behind the point.
-        let digits = digits(self.duration_us as u32);
-        pen.fixed(&(digits & !0xffff | u64::from(u16::from_le_bytes(*b"0."))).to_le_bytes());
+        pen.fixed(b",\"duration\":0.00");
+        pen.fixed(&four_digits(self.duration_us as u32).to_le_bytes());
         pen.fixed(b",\"client_ip\":\"");
     }
 
@@ -373,9 +375,9 @@ impl Line<'_> {
 /// What few lines have is written by itself.
 #[cold]
 #[inline(never)]
-fn rarely(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut out = Vec::new();
-    write(&mut out);
+fn rarely(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
+    out.clear();
+    write(out);
     out
 }
 

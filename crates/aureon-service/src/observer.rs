@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -100,15 +101,21 @@ pub fn now_ms() -> u64 {
 
 impl Observer for LogObserver {
     fn on_exchange(&self, exchange: &Exchange<'_, '_>) {
-        let client = exchange.request.client();
+        let request = exchange.request;
+        let proxied = request.is_proxied();
+        let client = match request.peer() {
+            // The usual client, without asking again who is trusted.
+            Peer::Ip(SocketAddr::V4(address)) if !proxied => Some(IpAddr::V4(*address.ip())),
+            _ => request.client(),
+        };
+        let path = Plain::path(request.head());
         if let Some(exchanges) = &self.exchanges {
-            exchanges.record(exchange, client);
+            exchanges.record(exchange, client, path.bytes());
         }
         let policy = &self.logging.policy;
         let slow = policy.is_slow(exchange.duration_us);
         let failed = exchange.fault.is_some() || exchange.status.code() >= 500;
-        let level = policy.level();
-        let wanted = match level {
+        let wanted = match policy.level() {
             Level::Info => policy.logs_health() || !health::is_probe(exchange.route),
             Level::Warn => slow,
             Level::Error => false,
@@ -116,21 +123,24 @@ impl Observer for LogObserver {
         if !wanted && !failed {
             return;
         }
-        let request = exchange.request;
         let log = &self.logging.log;
         let referer = match log.form() {
             Form::Combined => request.field("referer").unwrap_or_default(),
             Form::Json | Form::Pretty(_) => b"",
         };
+        let host = match proxied {
+            true => request.authority_bytes(),
+            false => request.head().host_bytes(),
+        };
         let line = Line {
             unix_us: exchange.ended_unix_us,
             method: Some(request.method()),
-            path: Plain::path(request.head()),
+            path,
             status: exchange.status.code(),
             bytes: exchange.bytes,
             duration_us: exchange.duration_us,
             client,
-            host: request.authority_bytes().unwrap_or_default(),
+            host: host.unwrap_or_default(),
             user_agent: request.field("user-agent").unwrap_or_default(),
             referer,
             slow,

@@ -24,6 +24,9 @@ pub struct Pen<'a> {
     room_bytes: usize,
 }
 
+/// Bytes that are copied at once.
+pub const BLOCK_BYTES: usize = 16;
+
 /// Room behind a line, for what is written longer than it is: at most a piece of this many bytes.
 const SLACK_BYTES: usize = 80;
 
@@ -123,6 +126,16 @@ impl<'a> Pen<'a> {
             *place = *piece;
             self.skip(len);
         }
+    }
+
+    /// Writes the first `len` bytes of whole blocks.
+    #[inline(always)]
+    pub fn blocks(&mut self, (blocks, len): (&[u8], usize)) {
+        let (places, _) = self.rest.as_chunks_mut::<BLOCK_BYTES>();
+        for (place, block) in places.iter_mut().zip(blocks.as_chunks().0) {
+            *place = *block;
+        }
+        self.skip(len);
     }
 
     /// Writes bytes as they are.

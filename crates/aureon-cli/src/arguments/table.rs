@@ -87,8 +87,8 @@ pub const COMMANDS: &[CommandRow] = &[
         help: "Take back what was done to the host, byte for byte",
         more: &[
             "All runs of all applications, the last one first; --last takes back only that, --app",
-            "NAME only that application's, if no other's came later. What somebody else has",
-            "changed since is left as it is, and said.",
+            "NAME or --domain NAME only that application's, if no other's came later. What",
+            "somebody else has changed since is left as it is, and said.",
         ],
     },
     CommandRow {

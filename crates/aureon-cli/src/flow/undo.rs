@@ -8,12 +8,14 @@
 use serde_json::json;
 
 use super::Context;
+use crate::arguments::Arguments;
 use crate::arguments::table::Flag;
 use crate::failure::Failure;
 use crate::host::{Host, Ssh};
 use crate::journal::history::{PastRun, describe_undo};
 use crate::journal::{Back, read};
 use crate::wanted::Reader;
+use crate::wanted::name::app_of;
 
 /// Undoes on each host.
 pub(super) fn run(context: &Context) -> Result<(), Failure> {
@@ -25,11 +27,12 @@ fn undo_one(context: &Context, host: &mut Ssh) -> Result<(), Failure> {
     let say = &context.say;
     let history = read(host)?;
     let last = context.arguments.has(Flag::Last);
-    let app = context.arguments.text(Flag::App);
-    let many = chosen(&history.runs, last, app)?;
+    let app = named(&context.arguments);
+    let many = chosen(&history.runs, last, app.as_deref())?;
     let runs = &history.runs[history.runs.len() - many..];
     if runs.is_empty() {
-        say.note(&format!("nothing to undo on {}", host.name()));
+        let of = app.map_or_else(String::new, |app| format!(" of {app}"));
+        say.note(&format!("nothing{of} to undo on {}", host.name()));
         say.event(&json!({"event": "undo", "runs": []}));
         return Ok(());
     }
@@ -84,6 +87,14 @@ fn undo_one(context: &Context, host: &mut Ssh) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The application that the command line names, by itself or by its domain. What a file says is not
+/// asked: it may name none, and then everything would be taken back for want of a word.
+fn named(arguments: &Arguments) -> Option<String> {
+    let domain = || arguments.texts(Flag::Domain).into_iter().next();
+    let app = arguments.text(Flag::App).map(str::to_owned);
+    app.or_else(|| Some(app_of(&domain()?.to_ascii_lowercase())))
+}
+
 /// How many of the youngest runs are taken back.
 fn chosen(runs: &[PastRun], last: bool, app: Option<&str>) -> Result<usize, Failure> {
     let Some(app) = app else {
@@ -123,6 +134,7 @@ fn apps_of(runs: &[PastRun]) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arguments::parse_arguments;
 
     /// `a b b`: runs of these applications, the oldest first.
     fn check(runs: &str, last: bool, app: Option<&str>, many: Option<usize>) {
@@ -163,6 +175,18 @@ mod tests {
         let runs = [run("1-x", "b"), run("2-x", "a"), run("3-x", "b")];
         let told = chosen(&runs, false, Some("a")).unwrap_err().to_string();
         assert!(told.contains("what it brought: 3-x"), "{told}");
+    }
+
+    #[test]
+    fn a_domain_names_its_application_as_it_does_for_a_deploy() {
+        let check = |words: &str, app: Option<&str>| {
+            let words = words.split_whitespace().map(Into::into).collect();
+            let arguments = parse_arguments(words).unwrap();
+            assert_eq!(named(&arguments).as_deref(), app, "{arguments:?}");
+        };
+        check("undo root@h", None);
+        check("undo root@h --domain www.Two.test", Some("two"));
+        check("undo root@h --domain two.test --app shop", Some("shop"));
     }
 
     #[test]

@@ -391,15 +391,23 @@ fn run(endpoint: &Endpoint, request: &Request<'_>, act: impl FnOnce() -> Respons
         }
         act()
     }));
-    let mut response = match outcome {
-        Ok(response) => response,
-        Err(payload) => panicked(Fault::panic(payload)),
-    };
-    if !endpoint.chain.is_empty() {
-        request.set_middlewares_ran(ran);
-        if !response.body().is_later() {
-            run_after(&endpoint.chain, request, &mut response);
-        }
+    let response = outcome.unwrap_or_else(|payload| panicked(Fault::panic(payload)));
+    if endpoint.chain.is_empty() {
+        return response;
+    }
+    run_second_halves(endpoint, request, ran, response)
+}
+
+/// What follows the handler; apart, so that the answer of a route without middleware is not moved.
+fn run_second_halves(
+    endpoint: &Endpoint,
+    request: &Request<'_>,
+    ran: usize,
+    mut response: Response,
+) -> Response {
+    request.set_middlewares_ran(ran);
+    if !response.body().is_later() {
+        run_after(&endpoint.chain, request, &mut response);
     }
     response
 }

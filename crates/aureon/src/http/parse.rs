@@ -1,33 +1,37 @@
 //! Reads a request head once, left to right, and can stop at any byte (RFC 9112 §2–§5).
 //!
-//! The [`Parser`] remembers where it stopped, so a head that comes a byte at a time costs no
-//! more scans than one that comes whole, and an error is raised at the same byte in both. It
-//! stores no text: offsets go into a table of spans that the caller lends. A trailer section is
-//! read by the same code in its second mode.
+//! Nearly every head is whole, and is read line by line. The [`Parser`] remembers where it stopped
+//! in one that is not, so that a head that comes a byte at a time costs at most two scans more,
+//! and an error is raised at the same byte in both. It stores no text: offsets go into a table of
+//! spans that the caller lends. A trailer section is read by the same code in its second mode.
 //!
 //! Strict where leniency has been exploited: lines end in CRLF only, one space separates the
 //! parts of the request line, nothing is folded, trimmed from names, or guessed.
 
+mod stages;
+
 use super::fields::{check_host, check_trailer, framing_value, looks_like_framing, trimmed};
 use super::framing::{parse_content_length, parse_transfer_encoding};
 use super::head::{Facts, FieldSpan, Span};
-use super::{Error, Framing, Head, Method, Version, scan};
-use crate::limits::{EMPTY_LINES_MAX, HEAD_BYTES_CEILING, Limits};
+use super::{Error, Framing, Head, Version, scan};
+use crate::limits::{HEAD_BYTES_CEILING, Limits};
+use stages::Step;
 
 /// The table of field spans, lent to every parse in turn: one for each worker, not one for each
 /// connection.
 #[derive(Debug)]
 pub struct Scratch {
     pub(super) spans: Vec<FieldSpan>,
-    /// What was learned of the head that is lent out.
-    pub(super) facts: Facts,
+    /// The parse in hand. It is worked on where it lies: the head that is lent out borrows its
+    /// facts.
+    pub(super) parser: Parser,
 }
 
 impl Default for Scratch {
     fn default() -> Scratch {
         Scratch {
             spans: Vec::new(),
-            facts: Facts::NOTHING,
+            parser: Parser::new(),
         }
     }
 }
@@ -37,6 +41,23 @@ impl Scratch {
     pub fn new() -> Scratch {
         Scratch::default()
     }
+
+    /// Begins another head.
+    #[inline]
+    pub(super) fn begin(&mut self) {
+        self.spans.clear();
+        self.parser = Parser::new();
+    }
+
+    /// The head that was read.
+    #[inline]
+    pub(super) fn head<'a>(&'a self, bytes: &'a [u8]) -> Head<'a> {
+        Head {
+            bytes,
+            spans: &self.spans,
+            facts: &self.parser.facts,
+        }
+    }
 }
 
 /// Parses one whole head: `None` when more bytes are needed, else the head and its length.
@@ -45,11 +66,11 @@ pub fn parse_head<'a>(
     scratch: &'a mut Scratch,
     limits: &Limits,
 ) -> Result<Option<(Head<'a>, usize)>, Error> {
-    let mut parser = Parser::new();
-    scratch.spans.clear();
-    match parser.advance(bytes, &mut scratch.spans, limits)? {
+    scratch.begin();
+    let Scratch { spans, parser } = scratch;
+    match parser.advance(bytes, spans, limits)? {
         None => Ok(None),
-        Some(end) => Ok(Some((parser.head(&bytes[..end], scratch), end))),
+        Some(end) => Ok(Some((scratch.head(&bytes[..end]), end))),
     }
 }
 
@@ -77,21 +98,12 @@ pub(super) struct Parser {
     /// Where the part in hand began: the method, the target, the query, the name.
     mark: usize,
     target_start: usize,
-    /// The name in hand, while its value is read.
-    name: Span,
     facts: Facts,
     host: Option<Span>,
     expect_seen: bool,
     length_seen: bool,
     encoding_seen: bool,
     content_type_seen: bool,
-}
-
-/// One step of the parser: go on, or wait for bytes.
-enum Step {
-    Next,
-    Wait,
-    End,
 }
 
 impl Parser {
@@ -103,7 +115,6 @@ impl Parser {
             cursor: 0,
             mark: 0,
             target_start: 0,
-            name: Span::default(),
             facts: Facts::NOTHING,
             host: None,
             expect_seen: false,
@@ -127,17 +138,6 @@ impl Parser {
         self.stage == Stage::Start
     }
 
-    /// The head that was read, whose facts move to the scratch with its spans.
-    #[inline]
-    pub(super) fn head<'a>(&self, bytes: &'a [u8], scratch: &'a mut Scratch) -> Head<'a> {
-        scratch.facts = self.facts;
-        Head {
-            bytes,
-            spans: &scratch.spans,
-            facts: &scratch.facts,
-        }
-    }
-
     /// Reads on in `input`, which begins where it began in every call and has grown since the
     /// last. Gives the length of the head once it is whole.
     pub(super) fn advance(
@@ -149,318 +149,93 @@ impl Parser {
         // The limit is a window, so that the byte at which it is hit does not hang on the cuts.
         let head_bytes_max = limits.head_bytes_max.min(HEAD_BYTES_CEILING);
         let window = &input[..input.len().min(head_bytes_max)];
-        match self.stages(window, spans, limits)? {
-            Step::End => Ok(Some(self.cursor)),
-            Step::Wait if window.len() == head_bytes_max => Err(Error::HeadTooLarge),
-            Step::Wait | Step::Next => Ok(None),
+        if self.stage == Stage::Start {
+            self.usual_request_line(window, limits);
+        }
+        loop {
+            if self.stage == Stage::LineStart && self.whole_lines(window, spans, limits)? {
+                return Ok(Some(self.cursor));
+            }
+            match self.stages(window, spans.len(), limits)? {
+                Step::Next => {}
+                Step::Wait if window.len() == head_bytes_max => return Err(Error::HeadTooLarge),
+                Step::Wait => return Ok(None),
+            }
         }
     }
 
-    /// Goes through the stages in the order of the bytes, from the one it stopped in.
+    /// Steps over a request line as most are, when the whole of it is here. Every other is left to
+    /// the stages.
     #[inline(always)]
-    fn stages(
+    fn usual_request_line(&mut self, window: &[u8], limits: &Limits) {
+        const METHOD: &[u8] = b"GET ";
+        const END: &[u8] = b" HTTP/1.1\r\n";
+        let Some(target) = window.strip_prefix(METHOD) else {
+            return;
+        };
+        let path_len = scan::path_len(target);
+        let end = target.get(path_len..).unwrap_or_default();
+        if !end.starts_with(END) || !target.starts_with(b"/") || path_len > limits.target_bytes_max
+        {
+            return;
+        }
+        // The method is GET and the version 1.1 already.
+        self.facts.path = Span::new(METHOD.len(), METHOD.len() + path_len);
+        self.facts.target = self.facts.path;
+        self.cursor = METHOD.len() + path_len + END.len();
+        self.stage = Stage::LineStart;
+    }
+
+    /// Reads lines for as long as whole ones are here that can stand; true at the end of the head.
+    #[inline(always)]
+    fn whole_lines(
         &mut self,
         window: &[u8],
         spans: &mut Vec<FieldSpan>,
         limits: &Limits,
-    ) -> Result<Step, Error> {
-        /// Goes on when a stage is done.
-        macro_rules! done {
-            ($step:expr) => {
-                match $step? {
-                    Step::Next => {}
-                    stop => return Ok(stop),
-                }
-            };
-        }
-        while self.stage == Stage::Start {
-            done!(self.start(window));
-        }
-        if self.stage == Stage::Method {
-            done!(self.method(window));
-        }
-        while matches!(self.stage, Stage::Path | Stage::Query) {
-            done!(self.target(window, limits));
-        }
-        if self.stage == Stage::Version {
-            done!(self.version(window));
-        }
+    ) -> Result<bool, Error> {
+        let mut at = self.cursor;
         loop {
-            if self.stage == Stage::LineStart {
-                done!(self.line_start(window, spans.len(), limits));
+            let line = window.get(at..).unwrap_or_default();
+            if line.starts_with(b"\r\n") {
+                self.cursor = at + 2;
+                self.finish(window)?;
+                return Ok(true);
             }
-            if self.stage == Stage::Name {
-                done!(self.name(window));
-            }
-            done!(self.value(window, spans));
-        }
-    }
-
-    /// RFC 9112 §2.2: an empty line before the request line is ignored.
-    fn start(&mut self, window: &[u8]) -> Result<Step, Error> {
-        match window.get(self.cursor) {
-            None => Ok(Step::Wait),
-            Some(b'\r') => {
-                if self.empty_lines == EMPTY_LINES_MAX {
-                    return Err(Error::LineEnd);
+            match whole_line(line) {
+                Some((name, raw)) if spans.len() < limits.head_fields_max => {
+                    spans.push(self.take_line(at, name, raw)?);
+                    // The colon and CRLF.
+                    at += name.len() + raw.len() + 3;
                 }
-                if !line_feed(window, self.cursor + 1)? {
-                    return Ok(Step::Wait);
+                _ => {
+                    self.cursor = at;
+                    return Ok(false);
                 }
-                self.empty_lines += 1;
-                self.cursor += 2;
-                Ok(Step::Next)
-            }
-            Some(b'\n') => Err(Error::LineEnd),
-            Some(_) => {
-                self.mark = self.cursor;
-                self.stage = Stage::Method;
-                Ok(Step::Next)
             }
         }
     }
 
-    fn method(&mut self, window: &[u8]) -> Result<Step, Error> {
-        /// Longer than every registered method (UPDATEREDIRECTREF has 17 bytes).
-        const METHOD_BYTES_MAX: usize = 32;
-        let rest = window.get(self.cursor..).unwrap_or_default();
-        if self.cursor == self.mark && rest.starts_with(b"GET ") {
-            // Most requests; the method is GET already.
-            self.cursor += 3;
-            return Ok(self.begin_target());
-        }
-        self.cursor += scan::token_len(rest);
-        let token = &window[self.mark..self.cursor];
-        if token.len() > METHOD_BYTES_MAX {
-            return Err(Error::Method);
-        }
-        match window.get(self.cursor) {
-            None => return Ok(Step::Wait),
-            Some(b' ') if !token.is_empty() => {}
-            Some(b'\n' | b'\r') => return Err(Error::LineEnd),
-            Some(_) => return Err(Error::Method),
-        }
-        if token == b"PRI" {
-            // RFC 9113 §3.4: the preface of HTTP/2, made to be refused for its version.
-            return Err(Error::VersionUnsupported);
-        }
-        self.facts.method = Method::from_bytes(token).ok_or(Error::MethodUnknown)?;
-        if self.facts.method == Method::Connect {
-            return Err(Error::MethodConnect);
-        }
-        Ok(self.begin_target())
-    }
-
-    /// Steps over the space behind the method.
-    #[inline]
-    fn begin_target(&mut self) -> Step {
-        self.cursor += 1;
-        self.mark = self.cursor;
-        self.target_start = self.cursor;
-        self.stage = Stage::Path;
-        Step::Next
-    }
-
-    fn target(&mut self, window: &[u8], limits: &Limits) -> Result<Step, Error> {
-        let bound = self.target_start + limits.target_bytes_max;
-        let visible = &window[..window.len().min(bound + 1)];
-        let rest = visible.get(self.cursor..).unwrap_or_default();
-        self.cursor += match self.stage {
-            Stage::Path => scan::path_len(rest),
-            _ => scan::query_len(rest),
-        };
-        if self.cursor > bound {
-            return Err(Error::TargetTooLong);
-        }
-        match window.get(self.cursor) {
-            None => Ok(Step::Wait),
-            Some(b'?') => {
-                self.facts.path = Span::new(self.mark, self.cursor);
-                self.cursor += 1;
-                self.mark = self.cursor;
-                self.stage = Stage::Query;
-                Ok(Step::Next)
-            }
-            Some(b' ') => {
-                let part = Span::new(self.mark, self.cursor);
-                match self.stage {
-                    Stage::Path => self.facts.path = part,
-                    _ => self.facts.query = Some(part),
-                }
-                self.facts.target = Span::new(self.target_start, self.cursor);
-                self.target_form(window)?;
-                self.cursor += 1;
-                self.stage = Stage::Version;
-                Ok(Step::Next)
-            }
-            Some(b'\n') => Err(Error::LineEnd),
-            // A CR here is the end of an HTTP/0.9 request line, or a bare CR: no target either way.
-            Some(_) => Err(Error::Target),
-        }
-    }
-
-    /// RFC 9112 §3.2: origin-form, absolute-form, or `*` for OPTIONS.
-    fn target_form(&mut self, window: &[u8]) -> Result<(), Error> {
-        let path = self.facts.path.of(window);
-        if path.first() == Some(&b'/') {
-            return Ok(());
-        }
-        if path == b"*" && self.facts.query.is_none() && self.facts.method == Method::Options {
-            return Ok(());
-        }
-        let scheme = [&b"http://"[..], b"https://"]
-            .into_iter()
-            .find(|scheme| {
-                path.get(..scheme.len())
-                    .is_some_and(|p| p.eq_ignore_ascii_case(scheme))
-            })
-            .ok_or(Error::Target)?;
-        let start = usize::from(self.facts.path.start) + scheme.len();
-        let end = usize::from(self.facts.path.start) + path.len();
-        let authority = &window[start..end];
-        let authority_len = authority
-            .iter()
-            .position(|byte| *byte == b'/')
-            .unwrap_or(authority.len());
-        check_host(&authority[..authority_len]).map_err(|_| Error::Target)?;
-        self.facts.host = Some(Span::new(start, start + authority_len));
-        self.facts.path = Span::new(start + authority_len, end);
-        // `OPTIONS http://host` asks the server as a whole (RFC 9112 §3.2.4), but "/" is what
-        // every other method means by an empty path; both are answered at "/".
-        Ok(())
-    }
-
-    fn version(&mut self, window: &[u8]) -> Result<Step, Error> {
-        const NAME: &[u8] = b"HTTP/";
-        let rest = window.get(self.cursor..).unwrap_or_default();
-        if rest.starts_with(b"HTTP/1.1\r\n") {
-            // Most requests; the version is 1.1 already.
-            self.cursor += 10;
-            self.stage = Stage::LineStart;
-            return Ok(Step::Next);
-        }
-        let known = rest.len().min(NAME.len());
-        if rest[..known] != NAME[..known] {
-            let newline = rest[..known].iter().position(|b| *b == b'\n');
-            return Err(if newline == Some(0) {
-                Error::LineEnd
-            } else {
-                Error::Version
-            });
-        }
-        match rest.get(5) {
-            None => return Ok(Step::Wait),
-            Some(digit) if digit.is_ascii_digit() => {}
-            Some(_) => return Err(Error::Version),
-        }
-        match rest.get(6) {
-            None => return Ok(Step::Wait),
-            Some(b'.') => {}
-            Some(_) => return Err(Error::Version),
-        }
-        match rest.get(7) {
-            None => return Ok(Step::Wait),
-            Some(digit) if digit.is_ascii_digit() => {}
-            Some(_) => return Err(Error::Version),
-        }
-        match rest.get(8) {
-            None => return Ok(Step::Wait),
-            Some(b'\r') => {}
-            Some(b'\n') => return Err(Error::LineEnd),
-            Some(_) => return Err(Error::Version),
-        }
-        if !line_feed(rest, 9)? {
-            return Ok(Step::Wait);
-        }
-        // RFC 9112 §2.3 lets a server treat 1.2 to 1.9 as 1.1. No such version exists; a peer
-        // that sends one is testing for differences, so: stricter.
-        self.facts.version = match &rest[5..8] {
-            b"1.1" => Version::Http11,
-            b"1.0" => Version::Http10,
-            _ => return Err(Error::VersionUnsupported),
-        };
-        self.cursor += 10;
-        self.stage = Stage::LineStart;
-        Ok(Step::Next)
-    }
-
-    fn line_start(&mut self, window: &[u8], seen: usize, limits: &Limits) -> Result<Step, Error> {
-        match window.get(self.cursor) {
-            None => Ok(Step::Wait),
-            Some(b'\r') => {
-                if !line_feed(window, self.cursor + 1)? {
-                    return Ok(Step::Wait);
-                }
-                self.cursor += 2;
-                if !self.trailers {
-                    self.finish(window)?;
-                }
-                Ok(Step::End)
-            }
-            Some(b'\n') => Err(Error::LineEnd),
-            // RFC 9112 §5.2 obs-fold, or white space before the first field (§2.2).
-            Some(b' ' | b'\t') => Err(Error::FieldFolded),
-            Some(_) if seen >= limits.head_fields_max => Err(Error::FieldsTooMany),
-            Some(_) => {
-                self.mark = self.cursor;
-                self.stage = Stage::Name;
-                Ok(Step::Next)
-            }
-        }
-    }
-
-    fn name(&mut self, window: &[u8]) -> Result<Step, Error> {
-        let rest = window.get(self.cursor..).unwrap_or_default();
-        self.cursor += scan::token_len(rest);
-        match window.get(self.cursor) {
-            None => Ok(Step::Wait),
-            Some(b':') if self.cursor > self.mark => {
-                self.name = Span::new(self.mark, self.cursor);
-                self.cursor += 1;
-                self.mark = self.cursor;
-                self.stage = Stage::Value;
-                Ok(Step::Next)
-            }
-            Some(b'\n') => Err(Error::LineEnd),
-            Some(_) => Err(Error::FieldName),
-        }
-    }
-
-    fn value(&mut self, window: &[u8], spans: &mut Vec<FieldSpan>) -> Result<Step, Error> {
-        let rest = window.get(self.cursor..).unwrap_or_default();
-        self.cursor += scan::value_len(rest);
-        match window.get(self.cursor) {
-            None => return Ok(Step::Wait),
-            Some(b'\r') => {}
-            Some(b'\n') => return Err(Error::LineEnd),
-            Some(_) => return Err(Error::FieldValue),
-        }
-        if !line_feed(window, self.cursor + 1)? {
-            return Ok(Step::Wait);
-        }
-        let (start, end) = trimmed(window, self.mark, self.cursor);
+    /// Takes in a whole line: at `at` begins its name, and `raw` is all between colon and CRLF.
+    #[inline(always)]
+    fn take_line(&mut self, at: usize, name: &[u8], raw: &[u8]) -> Result<FieldSpan, Error> {
+        let value = trimmed(raw);
+        let colon = at + name.len();
         let span = FieldSpan {
-            name: self.name,
-            value: Span::new(start, end),
+            name: Span::new(at, colon),
+            value: Span::new(colon + 1 + value.0, colon + 1 + value.0 + value.1.len()),
         };
-        spans.push(span);
         if self.trailers {
-            check_trailer(span.name.of(window))?;
+            check_trailer(name)?;
         } else {
-            self.learn(span, window)?;
+            self.learn(name, raw, value.1, span.value)?;
         }
-        self.cursor += 2;
-        self.stage = Stage::LineStart;
-        Ok(Step::Next)
+        Ok(span)
     }
 
     /// Reads the fields that the session lives by; the rest stays text until asked for.
-    #[inline]
-    fn learn(&mut self, span: FieldSpan, window: &[u8]) -> Result<(), Error> {
-        let name = span.name.of(window);
-        let value = span.value.of(window);
-        // What stands between colon and CRLF, white space and all.
-        let raw = &window[self.mark..self.cursor];
+    #[inline(always)]
+    fn learn(&mut self, name: &[u8], raw: &[u8], value: &[u8], span: Span) -> Result<(), Error> {
         match name.len() {
             // No byte but a letter becomes one of these letters by its case bit.
             4 if word(name) | 0x2020_2020 == u32::from_le_bytes(*b"host") => {
@@ -469,8 +244,17 @@ impl Parser {
                     return Err(Error::HostConflict);
                 }
                 check_host(value)?;
-                self.host = Some(span.value);
+                self.host = Some(span);
+                Ok(())
             }
+            6 | 10 | 12 | 14 | 17 => self.learn_rare(name, raw, value),
+            _ => Ok(()),
+        }
+    }
+
+    #[inline(never)]
+    fn learn_rare(&mut self, name: &[u8], raw: &[u8], value: &[u8]) -> Result<(), Error> {
+        match name.len() {
             6 if name.eq_ignore_ascii_case(b"expect") => self.learn_expect(value)?,
             10 if name.eq_ignore_ascii_case(b"connection") => self.learn_connection(value),
             12 if name.eq_ignore_ascii_case(b"content-type") => {
@@ -522,6 +306,9 @@ impl Parser {
     /// The rules that need the whole head.
     #[inline(always)]
     fn finish(&mut self, window: &[u8]) -> Result<(), Error> {
+        if self.trailers {
+            return Ok(());
+        }
         if self.encoding_seen {
             if self.length_seen {
                 return Err(Error::FramingConflict);
@@ -555,22 +342,22 @@ impl Parser {
     }
 }
 
+/// Name and value of a field line that is here as a whole and can stand; the value is all between
+/// colon and CRLF.
+#[inline(always)]
+fn whole_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, rest) = line.split_at_checked(scan::token_len(line))?;
+    let rest = rest.strip_prefix(b":")?;
+    let (value, end) = rest.split_at_checked(scan::value_len(rest))?;
+    (!name.is_empty() && end.starts_with(b"\r\n")).then_some((name, value))
+}
+
 /// Four bytes as a number; zero for any other count.
 #[inline]
 fn word(bytes: &[u8]) -> u32 {
     bytes
         .first_chunk()
         .map_or(0, |chunk| u32::from_le_bytes(*chunk))
-}
-
-/// Whether the LF of a CRLF is at `at`; an error when something else is.
-#[inline]
-fn line_feed(window: &[u8], at: usize) -> Result<bool, Error> {
-    match window.get(at) {
-        None => Ok(false),
-        Some(b'\n') => Ok(true),
-        Some(_) => Err(Error::LineEnd),
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ const PATH: u8 = 2;
 const QUERY: u8 = 4;
 const HOST: u8 = 8;
 const NAME: u8 = 16;
+const DIGIT: u8 = 32;
 
 /// One row for each byte: the classes that it is in.
 static CLASS: [u8; 256] = classes();
@@ -41,6 +42,9 @@ const fn classes() -> [u8; 256] {
         if alphanumeric || among(b, b"-._") {
             table[byte] |= NAME;
         }
+        if b.is_ascii_digit() {
+            table[byte] |= DIGIT;
+        }
         byte += 1;
     }
     table
@@ -72,10 +76,18 @@ pub const fn name_bit(name: &[u8]) -> u64 {
 
 #[inline]
 fn class_len(bytes: &[u8], class: u8) -> usize {
-    bytes
-        .iter()
-        .position(|b| CLASS[usize::from(*b)] & class == 0)
-        .unwrap_or(bytes.len())
+    let of = |byte: u8| CLASS[usize::from(byte)];
+    let mut at = 0;
+    while let Some([a, b, c, d]) = bytes[at..].first_chunk::<4>() {
+        if of(*a) & of(*b) & of(*c) & of(*d) & class == 0 {
+            break;
+        }
+        at += 4;
+    }
+    while bytes.get(at).is_some_and(|byte| of(*byte) & class != 0) {
+        at += 1;
+    }
+    at
 }
 
 /// Bytes at the start that a token can have (RFC 9110 §5.6.2).
@@ -106,6 +118,12 @@ pub fn host_len(bytes: &[u8]) -> usize {
 #[inline]
 pub fn name_len(bytes: &[u8]) -> usize {
     class_len(bytes, NAME)
+}
+
+/// Bytes at the start that are decimal digits.
+#[inline]
+pub fn digits_len(bytes: &[u8]) -> usize {
+    class_len(bytes, DIGIT)
 }
 
 /// Bytes at the start that a field value can have: visible ASCII, space, tab and obs-text

@@ -216,27 +216,27 @@ impl Session {
         limits: &Limits,
     ) -> Result<HeadEvent<'a>, Error> {
         debug_assert!(self.wants_head());
-        let mut parser = match self.parked.take() {
-            None => {
-                scratch.spans.clear();
-                Parser::new()
-            }
+        match self.parked.take() {
+            None => scratch.begin(),
             Some(parked) => {
                 scratch.spans = parked.spans;
-                parked.parser
+                scratch.parser = parked.parser;
             }
-        };
+        }
+        let Scratch { spans, parser } = scratch;
         let Some(consumed) = parser
-            .advance(input, &mut scratch.spans, limits)
+            .advance(input, spans, limits)
             .inspect_err(|_| self.receiving = Receiving::Refused)?
         else {
             if !parser.is_fresh() || !input.is_empty() {
-                let spans = std::mem::take(&mut scratch.spans);
-                self.parked = Some(Box::new(Parked { parser, spans }));
+                self.parked = Some(Box::new(Parked {
+                    parser: *parser,
+                    spans: std::mem::take(spans),
+                }));
             }
             return Ok(HeadEvent::NeedMore);
         };
-        let head = parser.head(&input[..consumed], scratch);
+        let head = scratch.head(&input[..consumed]);
         self.begin(&head, limits);
         Ok(HeadEvent::Request { head, consumed })
     }

@@ -27,9 +27,9 @@ pub const GATHER_MS: u64 = 50;
 /// Bytes a lane keeps for later when a flood is over. 64 KiB.
 const LANE_BYTES_KEPT: usize = 64 << 10;
 
-/// Bytes that a worker gathers before it hands them over within a turn. 3 KiB: some twelve lines,
-/// still in the processor's nearest cache when they are copied.
-const LINES_BYTES: usize = 3 << 10;
+/// Bytes that a worker gathers before it hands them over within a turn. 64 KiB: some 230 lines,
+/// more than most turns have; handing over a dozen at a time cost a quarter of all that a line does.
+const LINES_BYTES: usize = 64 << 10;
 
 /// Bytes of the writing thread's stack. 256 KiB: many times what a write needs; reserved, not used.
 const STACK_BYTES: usize = 256 << 10;

@@ -20,6 +20,10 @@ use crate::stamp::Stamps;
 /// Bytes of a line up to its path, in whole words.
 pub const START_BYTES: usize = 80;
 
+/// Bytes between the path and the duration, in whole words: names 32, a status, 20 digits, and what
+/// a number is written with.
+const RESULT_BYTES: usize = 64;
+
 /// Routes that are kept. 8: what a page of a service asks for.
 const ROUTES: usize = 8;
 
@@ -38,6 +42,8 @@ pub struct Kept {
     pub stamps: Stamps,
     /// When, how bad it was, and what was asked.
     pub start: Start,
+    /// What came of it.
+    pub result: Outcome,
     /// Who asked.
     pub client: Client,
     /// What answered.
@@ -56,6 +62,12 @@ impl Default for Kept {
                 method: None,
                 len: 0,
                 text: [0; START_BYTES],
+            },
+            result: Outcome {
+                status: 0,
+                bytes: 0,
+                len: 0,
+                text: [0; RESULT_BYTES],
             },
             client: Client {
                 address: None,
@@ -153,6 +165,39 @@ impl Start {
         self.len = pen.written();
         self.ms_us = stamps.ms_us();
         (self.level, self.method) = (level, method);
+    }
+}
+
+/// What stands between the path and the duration: most answers of a service are of few lengths.
+#[derive(Debug)]
+pub struct Outcome {
+    status: u16,
+    bytes: u64,
+    /// None when nothing was written yet.
+    len: usize,
+    text: [u8; RESULT_BYTES],
+}
+
+impl Outcome {
+    /// The text of this status and count of bytes, and how much of it counts.
+    #[inline(always)]
+    pub fn of(&mut self, status: u16, bytes: u64) -> (&[u8; RESULT_BYTES], usize) {
+        if status != self.status || bytes != self.bytes || self.len == 0 {
+            self.learn(status, bytes);
+        }
+        (&self.text, self.len)
+    }
+
+    #[inline(never)]
+    fn learn(&mut self, status: u16, bytes: u64) {
+        (self.status, self.bytes) = (status, bytes);
+        let mut pen = Pen::new(&mut self.text);
+        pen.put(b"\",\"status\":");
+        pen.number(u64::from(status));
+        pen.put(b",\"bytes\":");
+        pen.number(bytes);
+        pen.put(b",\"duration\":");
+        self.len = pen.written();
     }
 }
 

@@ -8,10 +8,7 @@
 use aureon::app::RequestId;
 use aureon::http::Method;
 
-use crate::json::{
-    DIGITS_END, Object, Plain, four_digits, short_number, write_clipped, write_number,
-    write_seconds,
-};
+use crate::json::{Object, Plain, four_digits, write_clipped, write_seconds};
 use crate::kept::Kept;
 use crate::logging::Level;
 use crate::pen::{Page, Pen};
@@ -255,11 +252,17 @@ impl Line<'_> {
                 write_clipped(out, path, PATH_BYTES_MAX);
             })),
         }
-        if self.status == 200 && self.bytes < DIGITS_END && self.duration_us < FOUR_END_US {
-            self.write_numbers(&mut pen);
+        let (result, len) = kept.result.of(self.status, self.bytes);
+        pen.padded(result, len);
+        if self.duration_us < FOUR_END_US {
+            pen.fixed(b"0.00");
+            pen.fixed(&four_digits(self.duration_us as u32).to_le_bytes());
         } else {
-            pen.copy(rarely(&mut kept.rare, |out| self.write_rare_numbers(out)));
+            pen.copy(rarely(&mut kept.rare, |out| {
+                write_seconds(out, self.duration_us);
+            }));
         }
+        pen.fixed(b",\"client_ip\":\"");
         let client = kept.client.of(self.client, self.host, self.user_agent);
         pen.blocks(client.blocks());
         if let Some(id) = self.request_id {
@@ -276,28 +279,6 @@ impl Line<'_> {
             pen.fixed(b"\"}\n");
         }
         pen.written()
-    }
-
-    /// Status, bytes and duration, and the names around them.
-    #[inline(always)]
-    fn write_numbers(&self, pen: &mut Pen<'_>) {
-        pen.fixed(b"\",\"status\":200,\"bytes\":");
-        let (word, len) = short_number(self.bytes as u32);
-        pen.padded(&word.to_le_bytes(), len);
-        pen.fixed(b",\"duration\":0.00");
-        pen.fixed(&four_digits(self.duration_us as u32).to_le_bytes());
-        pen.fixed(b",\"client_ip\":\"");
-    }
-
-    /// The same for any.
-    fn write_rare_numbers(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"\",\"status\":");
-        write_number(out, u64::from(self.status));
-        out.extend_from_slice(b",\"bytes\":");
-        write_number(out, self.bytes);
-        out.extend_from_slice(b",\"duration\":");
-        write_seconds(out, self.duration_us);
-        out.extend_from_slice(b",\"client_ip\":\"");
     }
 
     /// What few lines have, and the end.

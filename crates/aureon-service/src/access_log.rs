@@ -28,7 +28,7 @@ pub const GATHER_MS: u64 = 50;
 const LANE_BYTES_KEPT: usize = 64 << 10;
 
 /// Bytes that a worker gathers before it hands them over within a turn. 64 KiB: some 230 lines,
-/// more than most turns have; handing over a dozen at a time cost a quarter of all that a line does.
+/// more than most turns have. Handing over a dozen at a time cost a fifth of all that a line does.
 const LINES_BYTES: usize = 64 << 10;
 
 /// Bytes of the writing thread's stack. 256 KiB: many times what a write needs; reserved, not used.

@@ -10,6 +10,9 @@
 //! *Turns.* [`Driver::turn`] waits, reads the clock once, and makes completions available;
 //! [`Driver::next`] hands them out until it says `None`. Time does not move inside a turn.
 //!
+//! *Who is here comes first.* In a turn, what there is of open sockets is handed out before
+//! connections that have just come, and of these there is a bound, however many arrive.
+//!
 //! *Receiving is armed until paused.* From `Accepted` on a socket delivers `Received` whenever
 //! bytes are there. `receive_pause` stops that, `receive_resume` arms it again, and what arrived
 //! in between is delivered then. After `Closed` or `Failed` nothing follows.
@@ -261,4 +264,63 @@ pub trait Driver {
 pub trait Wake: Clone + Send + Sync + 'static {
     /// The driver's present or next turn ends with `Woken`.
     fn wake(&self);
+}
+
+/// What of the contract only a real kernel can show, on every system.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::ACCEPTS_PER_TURN;
+    use std::io::Write;
+    use std::net::{SocketAddr, TcpStream};
+
+    /// A driver that accepts on a port of its own.
+    fn driver() -> (SystemDriver, SocketAddr) {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = socket::listen_tcp(any, 1_024, false).unwrap();
+        let address = socket::local_address(&listener).unwrap().unwrap();
+        (SystemDriver::new(vec![listener]).unwrap(), address)
+    }
+
+    /// What one turn of at most so long brings, in its order.
+    fn told(driver: &mut SystemDriver, timeout_ms: u32) -> Vec<String> {
+        driver.turn(Some(timeout_ms)).unwrap();
+        let mut told = Vec::new();
+        while let Some(completion) = driver.next() {
+            match completion {
+                Completion::Accepted { id, .. } => told.push(format!("accepted {}", id.0)),
+                Completion::Received { id, chunk } => {
+                    told.push(format!("received {}", id.0));
+                    driver.recycle(chunk);
+                }
+                other => told.push(format!("{other:?}")),
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn a_silent_client_is_accepted_at_once() {
+        let (mut driver, address) = driver();
+        let _client = TcpStream::connect(address).unwrap();
+        // Deferred it would be there after a second at the earliest.
+        assert_eq!(told(&mut driver, 500), ["accepted 0"]);
+    }
+
+    #[test]
+    fn who_arrives_waits_for_who_is_here_however_many_arrive() {
+        let (mut driver, address) = driver();
+        let mut here = TcpStream::connect(address).unwrap();
+        assert_eq!(told(&mut driver, 500), ["accepted 0"]);
+        let connect = |_| TcpStream::connect(address).unwrap();
+        let _crowd: Vec<TcpStream> = (0..3 * ACCEPTS_PER_TURN).map(connect).collect();
+        here.write_all(b"a").unwrap();
+        let turn = (0..10).find_map(|_| {
+            let told = told(&mut driver, 500);
+            told.contains(&"received 0".to_owned()).then_some(told)
+        });
+        let turn = turn.unwrap();
+        assert_eq!(turn[0], "received 0");
+        assert!(turn.len() <= 1 + ACCEPTS_PER_TURN);
+    }
 }

@@ -536,16 +536,12 @@ impl Driver for Iocp {
                 }
                 continue;
             }
-            let accepted = self.next_accepted();
-            if accepted.is_some() {
-                return accepted;
-            }
             let completion = if self.entries_at < self.entries_len {
                 self.completion()
             } else if self.ready_left > 0 {
                 self.ready()
             } else {
-                return None;
+                return self.next_accepted();
             };
             if completion.is_some() {
                 return completion;

@@ -243,11 +243,15 @@ mod tests {
     use super::super::samples;
     use super::*;
     use crate::facts::Listener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// A release of one page, and its name on a host at a time.
     fn release(content: &str) -> Release {
-        let place = std::env::temp_dir().join(format!("aureon-switch-{}", std::process::id()));
-        let place = place.join(content);
+        // Tests run side by side, and some have releases of the same content.
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("aureon-switch-{}-{number}", std::process::id());
+        let place = std::env::temp_dir().join(name);
         std::fs::create_dir_all(place.join("site")).unwrap();
         std::fs::write(place.join("site/index.html"), content).unwrap();
         std::fs::write(place.join("aureond"), "\x7fELF").unwrap();

@@ -2,10 +2,10 @@
 //!
 //! A worker writes lines on a page of its own ([`Lines`]) and hands them over once a turn
 //! through its [`Lane`], where neither side waits for the other. One thread empties the lanes and
-//! writes, at most every [`GATHER_MS`], so a busy worker pays for a wake-up twenty times a second
-//! and not per line, and at steady state nobody allocates. A reader that stops reading blocks
-//! that thread alone: lanes fill to their bound, further lines are dropped, counted, and the
-//! count is a line of its own once there is room.
+//! writes, at most every [`GATHER_MS`] and for as long as lines come, so a busy worker wakes it
+//! only when a lane is half full, and at steady state nobody allocates. A reader that stops
+//! reading blocks that thread alone: lanes fill to their bound, further lines are dropped,
+//! counted, and the count is a line of its own once there is room.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -236,6 +236,10 @@ impl Writer {
             if closing && !found {
                 break;
             }
+            if found {
+                // There will be more: while lines come no worker has to call for this look.
+                self.shared.pending.store(true, Ordering::Release);
+            }
         }
         *lock(&self.shared.ended) = true;
         self.shared.ended_bell.notify_all();
@@ -266,7 +270,6 @@ impl Writer {
             if lane.take(slot, &mut bytes) == Taken::Busy {
                 // The worker is adding to it and may not have seen that the flag was cleared.
                 found = true;
-                shared.pending.store(true, Ordering::Release);
             }
             if !bytes.is_empty() {
                 found = true;

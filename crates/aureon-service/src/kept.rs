@@ -473,6 +473,8 @@ mod tests {
             if form == Form::Json {
                 let read: serde_json::Value = serde_json::from_str(&alone).unwrap();
                 assert_eq!(read["route"], line.route);
+                assert_eq!(read["status"], line.status);
+                assert_eq!(read["bytes"], line.bytes);
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Classes of bytes and the scans over them (RFC 9110 §5.6.2 and §5.5, RFC 3986 §2).
 //!
-//! Each scan answers one question, "how many bytes from here are of this class", and each byte
-//! of a head is asked it once. Field values, the bulk of a browser's head, are scanned eight
-//! bytes at a time; names and targets are short, there a table is as fast.
+//! Each scan answers one question, "how many bytes from here are of this class". Field values, the
+//! bulk of a browser's head, are scanned eight bytes at a time; names and targets are short, there
+//! a table is as fast, and four of its answers share a branch.
 
 const TOKEN: u8 = 1;
 const PATH: u8 = 2;
@@ -221,6 +221,10 @@ mod tests {
         assert_eq!(query_len(b"?a=b&c|d e"), 8);
         assert_eq!(query_len(b"a#"), 1);
         assert_eq!(host_len(b"user@host"), 4);
+        assert_eq!(
+            [digits_len(b"08080:"), digits_len(b"80/"), digits_len(b"")],
+            [5, 2, 0]
+        );
         assert_eq!(host_len(b"[::1]:80/"), 8);
     }
 }

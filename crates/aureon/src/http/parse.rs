@@ -252,6 +252,7 @@ impl Parser {
         }
     }
 
+    /// The fields that fewer requests have than Host; apart, so that the loop over lines is short.
     #[inline(never)]
     fn learn_rare(&mut self, name: &[u8], raw: &[u8], value: &[u8]) -> Result<(), Error> {
         match name.len() {

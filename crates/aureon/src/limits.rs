@@ -216,6 +216,15 @@ pub const HEAD_BYTES_CEILING: usize = 65_535;
 /// generous head; more is read in the next turn.
 pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 
+/// Sockets that are received from before the first is answered, and answers that are made before
+/// the first is sent. 16: from there on the processor gains nothing more from doing one thing many
+/// times in a row; Netty has 256, Redis all that are ready.
+pub const BATCH: usize = 16;
+
+/// Microseconds that the answers of a batch may take before they are sent, however few they are.
+/// 100: less than a way through a data center takes.
+pub const HELD_US_MAX: u64 = 100;
+
 /// Empty lines ignored before a request line. One: RFC 9112 §2.2 says "at least one".
 pub const EMPTY_LINES_MAX: u8 = 1;
 
@@ -380,11 +389,13 @@ pub const RELOAD_WAIT_MS: u64 = 1_000;
 /// Segments of one route. 32: the walk over a path recurses as deep as the deepest route.
 pub const ROUTE_SEGMENTS_MAX: usize = 32;
 
-/// Buffers of response fields that a thread keeps for reuse. 8: a worker has one or two in use.
-pub const FIELD_BUFFERS_MAX: usize = 8;
+/// Buffers that a thread keeps for reuse. 24: a batch of answers that are held, and the few that an
+/// exchange works with.
+pub const STOCK_BUFFERS_MAX: usize = 24;
 
-/// Bytes of the largest such buffer that is kept. 4 KiB: more than common answers need.
-pub const FIELD_BUFFER_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of the largest such buffer that is kept. 32 KiB: content that is copied behind its head,
+/// and a generous head; what is larger is given back.
+pub const STOCK_BUFFER_BYTES_MAX: usize = 32 * 1024;
 
 /// Bytes of a request id taken over from a client. 64: a UUID has 36, an AWS trace id 35.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;

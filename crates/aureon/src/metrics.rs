@@ -599,7 +599,7 @@ mod tests {
         let metrics = metrics(&["/a", "/b"], 1);
         let mut second = app(&["/c", "/b"]);
         metrics.admit(&mut second);
-        let row = |app: &App, path| app.route_row(&app.find_path(Method::Get, path));
+        let row = |app: &App, path| app.route(&app.find_path(Method::Get, path)).1;
         let first = {
             let mut first = app(&["/a", "/b"]);
             metrics.admit(&mut first);
@@ -610,7 +610,7 @@ mod tests {
         assert_eq!(row(&first, "/none"), 0);
         assert_eq!(
             row(&second, "/b"),
-            second.route_row(&second.find_path(Method::Post, "/b"))
+            second.route(&second.find_path(Method::Post, "/b")).1
         );
     }
 

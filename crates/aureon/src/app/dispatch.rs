@@ -273,10 +273,11 @@ impl App {
         &self.endpoint(found).info.template
     }
 
-    /// The row that [`App::number_routes`] gave its template.
+    /// The same, and the row that [`App::number_routes`] gave it.
     #[inline]
-    pub(crate) fn route_row(&self, found: &Match) -> u32 {
-        self.endpoint(found).row
+    pub(crate) fn route(&self, found: &Match) -> (&str, u32) {
+        let endpoint = self.endpoint(found);
+        (&endpoint.info.template, endpoint.row)
     }
 
     /// Has every template numbered; the empty one keeps 0.

@@ -7,12 +7,11 @@
 //! not allocate for those either. Nothing that could split a response gets in: a name must be a
 //! token and a value must be free of control bytes.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::stock::{give_buffer, take_buffer};
 use crate::http::scan::{name_bit, token_len, value_len};
 use crate::http::write::write_field;
-use crate::limits::{FIELD_BUFFER_BYTES_MAX, FIELD_BUFFERS_MAX};
 
 /// Fields that were serialised once for many responses by [`prepare_fields`]. Clones share them.
 #[derive(Clone, Debug)]
@@ -82,19 +81,6 @@ const OF_THE_SESSION_NAMES: u64 = {
     }
     names
 };
-
-thread_local! {
-    static STOCK: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// An empty buffer, of the stock if there is one.
-pub(super) fn take_buffer() -> Vec<u8> {
-    let stocked = STOCK
-        .try_with(|stock| stock.try_borrow_mut().ok()?.pop())
-        .ok()
-        .flatten();
-    stocked.unwrap_or_default()
-}
 
 impl Fields {
     /// No field, or a line of the content type.
@@ -215,22 +201,6 @@ impl Fields {
         }
         &mut self.own
     }
-}
-
-/// Puts a buffer into the stock, unless it is large or there are enough.
-pub(super) fn give_buffer(mut buffer: Vec<u8>) {
-    if buffer.capacity() == 0 || buffer.capacity() > FIELD_BUFFER_BYTES_MAX {
-        return;
-    }
-    // Fails only while the thread ends; then the buffer is freed as usual.
-    let _ = STOCK.try_with(|stock| {
-        if let Ok(mut stock) = stock.try_borrow_mut()
-            && stock.len() < FIELD_BUFFERS_MAX
-        {
-            buffer.clear();
-            stock.push(buffer);
-        }
-    });
 }
 
 impl Drop for Fields {
@@ -365,27 +335,6 @@ mod tests {
         let mut fields = Fields::from_static(b"X-A: 1\r\n");
         assert!(fields.set("X-A", b"\n").is_err());
         assert_eq!(block(&fields), "X-A: 1\r\n");
-    }
-
-    #[test]
-    fn buffers_come_back_up_to_the_bound() {
-        STOCK.with(|stock| stock.borrow_mut().clear());
-        let made: Vec<Fields> = (0..FIELD_BUFFERS_MAX + 3)
-            .map(|_| {
-                let mut fields = Fields::from_static(b"");
-                fields.append("A", b"b").unwrap();
-                fields
-            })
-            .collect();
-        drop(made);
-        assert_eq!(STOCK.with(|stock| stock.borrow().len()), FIELD_BUFFERS_MAX);
-        let mut again = Fields::from_static(b"");
-        again.append("C", b"d").unwrap();
-        assert_eq!(block(&again), "C: d\r\n");
-        assert_eq!(
-            STOCK.with(|stock| stock.borrow().len()),
-            FIELD_BUFFERS_MAX - 1
-        );
     }
 
     #[test]

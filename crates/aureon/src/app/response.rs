@@ -8,7 +8,8 @@
 use std::borrow::Cow;
 use std::io;
 
-use super::fields::{Fields, Prepared, Refused, give_buffer, take_buffer};
+use super::fields::{Fields, Prepared, Refused};
+use super::stock::{give_buffer, take_buffer};
 use super::{Body, BodyWriter, Fault, Responder};
 use crate::http::Status;
 

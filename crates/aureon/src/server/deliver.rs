@@ -7,11 +7,11 @@
 use super::connection::{Connection, Phase, Tail};
 use super::exchange::Desk;
 use super::observe::Ending;
-use crate::app::{FileRange, Part, Pull};
+use crate::app::{FileRange, Part, Pull, give_buffer, take_buffer};
 use crate::http::{Delimiter, write};
 use crate::limits::{SEND_SLICE_BYTES, STREAM_SLICE_BYTES};
 use crate::sys::{Driver, SocketId};
-use std::io;
+use std::{io, mem};
 
 /// Where a delivery stands.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +42,9 @@ impl<D: Driver> Desk<D> {
     #[inline]
     pub(super) fn flush(&mut self, connection: &mut Connection, id: SocketId) -> Delivery {
         if !connection.output.is_empty() {
-            connection.output.append(&mut self.out);
+            if !self.out.is_empty() {
+                connection.output.append(&mut self.out);
+            }
             return self.flush_waiting(connection, id);
         }
         if self.out.is_empty() {
@@ -65,6 +67,17 @@ impl<D: Driver> Desk<D> {
         }
     }
 
+    /// Makes the answers in hand wait for those of others; false when there are none, or they have
+    /// to wait for the peer anyway.
+    #[inline]
+    pub(super) fn hold(&mut self, connection: &mut Connection) -> bool {
+        let holds = !self.out.is_empty() && connection.output.is_empty();
+        if holds {
+            connection.output = mem::replace(&mut self.out, take_buffer());
+        }
+        holds
+    }
+
     fn flush_waiting(&mut self, connection: &mut Connection, id: SocketId) -> Delivery {
         let before = connection.output.len();
         if self.driver.send(id, &mut connection.output, false).is_err() {
@@ -83,7 +96,7 @@ impl<D: Driver> Desk<D> {
             return Delivery::Room;
         }
         // An idle connection owns no buffer.
-        connection.output = Vec::new();
+        give_buffer(mem::take(&mut connection.output));
         Delivery::Done
     }
 

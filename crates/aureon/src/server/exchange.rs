@@ -78,6 +78,8 @@ pub(super) struct Desk<D: Driver> {
     date_seconds: u64,
     pub(super) now_ms: u64,
     pub(super) now_us: u64,
+    /// The clock as it was read last in this turn.
+    pub(super) latest_us: u64,
     pub(super) draining: bool,
     /// What this worker counts.
     pub(super) block: Arc<Block>,
@@ -105,6 +107,7 @@ impl<D: Driver> Desk<D> {
             date_seconds: 0,
             now_ms: 0,
             now_us: 0,
+            latest_us: 0,
             draining: false,
             block,
             watched,
@@ -117,11 +120,21 @@ impl<D: Driver> Desk<D> {
     pub(super) fn read_clock(&mut self) {
         self.now_ms = self.driver.now_ms();
         self.now_us = self.driver.turn_us();
+        self.latest_us = self.now_us;
         let unix_seconds = self.driver.unix_us() / 1_000_000;
         if unix_seconds != self.date_seconds {
             self.date_seconds = unix_seconds;
             self.preamble = Preamble::new(unix_seconds);
         }
+    }
+
+    /// When the answer in hand was made: who is told of exchanges has read the clock for that.
+    #[inline]
+    pub(super) fn read_us(&mut self) -> u64 {
+        if !self.watched {
+            self.latest_us = self.driver.now_us();
+        }
+        self.latest_us
     }
 
     /// Enters a phase with its deadline.

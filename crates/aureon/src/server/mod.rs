@@ -12,6 +12,7 @@ mod body;
 mod connection;
 mod deliver;
 mod exchange;
+mod held;
 mod listen;
 mod mailbox;
 mod meter;

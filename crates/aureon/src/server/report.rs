@@ -35,24 +35,25 @@ impl<D: Driver> Desk<D> {
     /// Counts an exchange and tells the observer.
     #[inline]
     pub(super) fn report(
-        &self,
+        &mut self,
         request: &Request<'_>,
         matched: &Match,
         times: Times,
         outcome: Outcome<'_>,
     ) {
         let now_us = self.driver.now_us();
+        self.latest_us = now_us;
         // An answer that came when nobody waited has no beginning any more.
         let started_us = match times.started_us {
             0 => now_us,
             started_us => started_us,
         };
         let duration_us = now_us.saturating_sub(started_us);
-        let app = &self.shared.app;
+        let (route, row) = self.shared.app.route(matched);
         if self.block.timed {
-            let (route, status) = (app.route_row(matched), outcome.status.code());
+            let status = outcome.status.code();
             self.block
-                .record(route, request.method(), status, duration_us);
+                .record(row, request.method(), status, duration_us);
         }
         self.block.ended(outcome.ending);
         let Some(observer) = &self.shared.observer else {
@@ -70,7 +71,7 @@ impl<D: Driver> Desk<D> {
         observer.on_exchange(&Exchange {
             worker: self.worker,
             request,
-            route: app.route_template(matched),
+            route,
             status: outcome.status,
             bytes: outcome.bytes,
             duration_us,

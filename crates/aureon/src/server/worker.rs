@@ -1,8 +1,8 @@
 //! The loop: one thread, one driver, its connections.
 //!
 //! A turn waits, then hands every completion to the connection it is for, then looks at the
-//! letters of other threads and at the deadlines that have come. A connection is always in one
-//! phase:
+//! letters of other threads and at the deadlines that have come. Answers go out in batches
+//! (`held`). A connection is always in one phase:
 //!
 //! ```text
 //!  (Proxy ─▶) Head ──▶ Body ──▶ Waiting ──▶ Sending ──▶ Head | Discard | Closing
@@ -16,6 +16,7 @@ use super::body::{discard, upload};
 use super::connection::{Connection, Connections, Phase};
 use super::deliver::Delivery;
 use super::exchange::Desk;
+use super::held::Held;
 use super::mailbox::{Letter, Mailbox};
 use super::observe::Ending;
 use super::orders::{DRAIN, HALT, Orders, PAUSE, RUN};
@@ -43,6 +44,7 @@ pub(crate) struct Worker<D: Driver> {
     /// Number of the application that the desk has.
     version: u32,
     letters: Vec<Letter>,
+    held: Held,
     /// Connections that go on in the next turn without a completion.
     again: Vec<SocketId>,
     /// Of the driver's listeners, which expect a PROXY header.
@@ -86,6 +88,7 @@ impl<D: Driver> Worker<D> {
             orders,
             version: 0,
             letters: Vec::new(),
+            held: Held::default(),
             again: Vec::new(),
             proxied: Vec::new(),
             workers,
@@ -123,6 +126,7 @@ impl<D: Driver> Worker<D> {
         }
         self.desk.driver.turn(timeout_ms)?;
         self.desk.read_clock();
+        self.held.begin(self.desk.now_us);
         self.orders.count_turn(self.desk.worker);
         self.take_over();
         self.gone = 0;
@@ -134,6 +138,7 @@ impl<D: Driver> Worker<D> {
             self.go_on(*id);
         }
         self.read_letters();
+        self.send_held();
         while let Some(entry) = self.wheel.take_due(self.desk.now_ms) {
             self.on_due(SocketId(entry));
         }
@@ -352,7 +357,25 @@ impl<D: Driver> Worker<D> {
                 connection.input = input;
             }
         }
+        if connection.phase == Phase::Head && self.desk.hold(connection) {
+            if self.held.add(id, self.desk.read_us()) {
+                self.send_held();
+            }
+            return;
+        }
         self.deliver(id);
+    }
+
+    /// Sends the answers that were made for several connections.
+    fn send_held(&mut self) {
+        let mut at = 0;
+        while let Some(id) = self.held.get(at) {
+            self.deliver(id);
+            at += 1;
+        }
+        if at > 0 {
+            self.held.begin(self.desk.driver.now_us());
+        }
     }
 
     /// The peer sends nothing more; what it asked for is still answered.

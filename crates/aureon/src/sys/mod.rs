@@ -15,7 +15,9 @@
 //!
 //! *Receiving is armed until paused.* From `Accepted` on a socket delivers `Received` whenever
 //! bytes are there. `receive_pause` stops that, `receive_resume` arms it again, and what arrived
-//! in between is delivered then. After `Closed` or `Failed` nothing follows.
+//! in between is delivered then. What the driver had received already is delivered all the same:
+//! one chunk at most, for it does not receive twice from a socket before it has handed out the
+//! first. After `Closed` or `Failed` nothing follows.
 //!
 //! *A chunk is lent.* The bytes of `Received` belong to the driver: the worker hands them back
 //! by [`Driver::recycle`] before it asks for the next completion. An idle socket so owns no
@@ -43,7 +45,7 @@
 //! | --- | --- | --- | --- | --- |
 //! | accept | `accept4` on readiness | multishot accept | `AcceptEx`, some posted by each worker | `accept` on `EVFILT_READ` |
 //! | armed receive | edge-triggered, `recv` at once | multishot receive into a provided-buffer ring | `WSARecv` of no bytes, then `recv`; posted again unless paused | `EV_CLEAR`, `recv` at once |
-//! | lent chunk | one buffer a driver | the ring's buffer, given back on recycle | one buffer a driver | one buffer a driver |
+//! | lent chunk | part of one buffer a driver, which a batch of receives shares | the ring's buffer, given back on recycle | one buffer a driver | as epoll |
 //! | send | `send` at once, `EPOLLOUT` for the rest | takes the vector whole and swaps in an empty one; `Sendable` is not needed | `send` at once, `WSASend` of a piece that the driver keeps for the rest | as epoll, `EVFILT_WRITE` |
 //! | send a file | `sendfile` in slices | linked splices | `TransmitFile` in slices | `sendfile` in slices |
 //! | pause | a flag; the edge is remembered | cancel the receive | do not post again | a flag |
@@ -119,14 +121,20 @@ pub enum PeerAddress {
 #[derive(Debug, Default)]
 pub struct Chunk {
     buffer: Vec<u8>,
-    len: usize,
+    start: usize,
+    end: usize,
 }
 
 impl Chunk {
     /// The first `len` bytes of a buffer.
+    #[cfg(any(windows, test, feature = "sim"))]
     fn new(buffer: Vec<u8>, len: usize) -> Chunk {
         debug_assert!(len <= buffer.len());
-        Chunk { buffer, len }
+        Chunk {
+            buffer,
+            start: 0,
+            end: len,
+        }
     }
 }
 
@@ -135,7 +143,7 @@ impl Deref for Chunk {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.buffer[..self.len]
+        self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 }
 
@@ -270,7 +278,8 @@ pub trait Wake: Clone + Send + Sync + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::ACCEPTS_PER_TURN;
+    use crate::limits::{ACCEPTS_PER_TURN, BATCH, RECEIVE_BUFFER_BYTES};
+    use std::collections::BTreeMap;
     use std::io::Write;
     use std::net::{SocketAddr, TcpStream};
 
@@ -305,6 +314,111 @@ mod tests {
         let _client = TcpStream::connect(address).unwrap();
         // Deferred it would be there after a second at the earliest.
         assert_eq!(told(&mut driver, 500), ["accepted 0"]);
+    }
+
+    /// The contents of what was received in at most so many turns until `enough` is there, by
+    /// socket.
+    fn received(
+        driver: &mut SystemDriver,
+        turns: usize,
+        enough: impl Fn(&BTreeMap<u32, Vec<u8>>) -> bool,
+        mut on_received: impl FnMut(&mut SystemDriver, SocketId),
+    ) -> BTreeMap<u32, Vec<u8>> {
+        let mut received = BTreeMap::<u32, Vec<u8>>::new();
+        for _ in 0..turns {
+            driver.turn(Some(100)).unwrap();
+            while let Some(completion) = driver.next() {
+                if let Completion::Received { id, chunk } = completion {
+                    received.entry(id.0).or_default().extend(&*chunk);
+                    driver.recycle(chunk);
+                    on_received(driver, id);
+                }
+            }
+            if enough(&received) {
+                break;
+            }
+        }
+        received
+    }
+
+    /// So many connections that are accepted.
+    fn accepted(driver: &mut SystemDriver, address: SocketAddr, count: usize) -> Vec<TcpStream> {
+        let connect = |_| TcpStream::connect(address).unwrap();
+        let clients: Vec<TcpStream> = (0..count).map(connect).collect();
+        let mut left = count;
+        for _ in 0..50 {
+            left -= told(driver, 100).len();
+            if left == 0 {
+                break;
+            }
+        }
+        assert_eq!(left, 0);
+        clients
+    }
+
+    #[test]
+    fn what_is_received_in_one_turn_is_each_ones_own() {
+        let (mut driver, address) = driver();
+        let mut clients = accepted(&mut driver, address, 3 * BATCH);
+        for (number, client) in clients.iter_mut().enumerate() {
+            // Some of them more than the buffer takes at once, and all of different lengths.
+            let len = 1 + number * number * 100;
+            client.set_nonblocking(true).unwrap();
+            client.write_all(&vec![number as u8; len]).unwrap();
+        }
+        let whole = |received: &BTreeMap<u32, Vec<u8>>| {
+            received.len() == clients.len()
+                && received.values().all(|bytes| {
+                    let number = usize::from(bytes[0]);
+                    bytes.len() == 1 + number * number * 100
+                })
+        };
+        let received = received(&mut driver, 50, whole, |_, _| {});
+        assert!(whole(&received));
+        for bytes in received.values() {
+            assert!(bytes.iter().all(|byte| *byte == bytes[0]));
+        }
+    }
+
+    #[test]
+    fn a_socket_that_was_closed_is_not_named_again() {
+        let (mut driver, address) = driver();
+        let mut clients = accepted(&mut driver, address, BATCH);
+        for client in &mut clients {
+            client.write_all(b"a").unwrap();
+        }
+        // Who comes first closes all others, whatever has been received from them.
+        let received = received(
+            &mut driver,
+            5,
+            |_| false,
+            |driver, id| {
+                for other in (0..BATCH as u32).filter(|other| *other != id.0) {
+                    driver.close(SocketId(other), true);
+                }
+            },
+        );
+        assert_eq!(received.len(), 1);
+    }
+
+    #[test]
+    fn a_paused_socket_has_one_chunk_more_at_most() {
+        let (mut driver, address) = driver();
+        let mut clients = accepted(&mut driver, address, 2);
+        for client in &mut clients {
+            client.write_all(&[b'a'; 4 * RECEIVE_BUFFER_BYTES]).unwrap();
+        }
+        let mut chunks = [0; 2];
+        received(
+            &mut driver,
+            5,
+            |_| false,
+            |driver, id| {
+                chunks[id.index()] += 1;
+                driver.receive_pause(SocketId(1 - id.0));
+            },
+        );
+        assert!(chunks.iter().any(|count| *count <= 1), "{chunks:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! driver and plays the clients.
 
 use super::{Chunk, Completion, Driver, PeerAddress, SocketId, Wake};
+use crate::limits::{BATCH, RECEIVE_BUFFER_BYTES};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -130,6 +131,7 @@ impl World {
         let sim = Sim {
             world: world.clone(),
             plan: VecDeque::new(),
+            gathered: VecDeque::new(),
             now_ms: 1_000,
             unix_seconds: 784_111_777,
             woken: Arc::new(AtomicBool::new(false)),
@@ -240,6 +242,8 @@ enum Chance {
 pub struct Sim {
     world: World,
     plan: VecDeque<Chance>,
+    /// What has finished and is not handed out, with the number of the client that it is of.
+    gathered: VecDeque<(Option<usize>, Completion)>,
     now_ms: u64,
     unix_seconds: u64,
     woken: Arc<AtomicBool>,
@@ -279,6 +283,21 @@ impl State {
         })
     }
 
+    /// What finishes for a socket, with the number of its client.
+    fn of_client(
+        &mut self,
+        id: SocketId,
+        finish: fn(&mut State, SocketId) -> Option<Completion>,
+    ) -> Option<(Option<usize>, Completion)> {
+        let client = self.socket_mut(id)?.client;
+        Some((Some(client), finish(self, id)?))
+    }
+
+    fn room(&mut self, id: SocketId) -> Option<Completion> {
+        let wanted = std::mem::take(&mut self.socket_mut(id)?.wants_room);
+        wanted.then_some(Completion::Sendable { id })
+    }
+
     fn receive(&mut self, id: SocketId) -> Option<Completion> {
         let resets = self.faults.resets;
         let (index, paused) = self
@@ -310,7 +329,7 @@ impl State {
         } else {
             there
         };
-        let len = len.min(crate::limits::RECEIVE_BUFFER_BYTES);
+        let len = len.min(RECEIVE_BUFFER_BYTES);
         let bytes: Vec<u8> = self.clients[index].to_server.drain(..len).collect();
         Some(Completion::Received {
             id,
@@ -393,20 +412,37 @@ impl Driver for Sim {
             return Some(Completion::Woken);
         }
         let mut state = self.world.0.borrow_mut();
-        while let Some(chance) = self.plan.pop_front() {
-            let completion = match chance {
-                Chance::Accept => state.accept(),
-                Chance::Receive(id) => state.receive(id),
-                Chance::Room(id) => state
-                    .socket_mut(id)
-                    .is_some_and(|socket| std::mem::take(&mut socket.wants_room))
-                    .then_some(Completion::Sendable { id }),
-            };
-            if completion.is_some() {
-                return completion;
+        loop {
+            while let Some((client, completion)) = self.gathered.pop_front() {
+                // Of a socket that was closed meanwhile nobody wants to know.
+                if client.is_none_or(|client| state.clients[client].socket.is_some()) {
+                    return Some(completion);
+                }
+            }
+            if self.plan.is_empty() {
+                return None;
+            }
+            if self
+                .plan
+                .pop_front_if(|chance| matches!(chance, Chance::Accept))
+                .is_some()
+            {
+                let accepted = state.accept();
+                self.gathered
+                    .extend(accepted.map(|completion| (None, completion)));
+                continue;
+            }
+            // So many at once, as a driver does for speed: what is done about the first comes too
+            // late for the last. Connections are accepted one by one.
+            for _ in 0..1 + state.random.below(BATCH) {
+                self.gathered.extend(match self.plan.front() {
+                    Some(Chance::Receive(id)) => state.of_client(*id, State::receive),
+                    Some(Chance::Room(id)) => state.of_client(*id, State::room),
+                    Some(Chance::Accept) | None => break,
+                });
+                self.plan.pop_front();
             }
         }
-        None
     }
 
     fn recycle(&mut self, _: Chunk) {}

@@ -4,14 +4,15 @@
 //! edge-triggered and registered once: a keep-alive request costs its `recv`, its `send` and a
 //! share of the wait. A connection is registered only when the worker has gone on and it is still
 //! open, so one that carries a single request costs no registration at all. Room to send is asked
-//! for the first time a send is cut short. What the two kernels' interfaces differ in is behind
-//! [`Readiness`].
+//! for the first time a send is cut short. Who has sent something is received from in batches, one
+//! after the other, before any of it is handed out: code of the kernel and code of ours that run
+//! by turns drive each other out of the processor's nearest cache. What the two kernels' interfaces
+//! differ in is behind [`Readiness`].
 
 use super::super::{Chunk, Completion, Driver, SocketId, Wake};
 use super::descriptors;
 use super::socket::{self, Listener};
-use crate::limits::{ACCEPTS_PER_TURN, RECEIVE_BUFFER_BYTES, SEND_SLICE_BYTES};
-use std::collections::VecDeque;
+use crate::limits::{ACCEPTS_PER_TURN, BATCH, RECEIVE_BUFFER_BYTES, SEND_SLICE_BYTES};
 use std::fs::File;
 use std::io;
 use std::mem;
@@ -156,6 +157,17 @@ enum Ready {
     Send(Token),
 }
 
+/// What has finished and is not handed out yet.
+struct Finished {
+    /// Whose it is: once that is closed nobody wants to know.
+    socket: Option<Token>,
+    /// A chunk in it is without its buffer, which the one handed out before may have.
+    completion: Completion,
+}
+
+/// Room in the buffer for another receive of a batch: what fills it is read on in the next turn.
+const RECEIVE_ROOM_MIN: usize = RECEIVE_BUFFER_BYTES / 2;
+
 /// A connection that is not registered yet.
 struct Fresh {
     id: SocketId,
@@ -172,7 +184,7 @@ pub struct ReadinessDriver<R> {
     free: Vec<u32>,
     /// Listeners that have somebody: accepted from when all else of the turn is done, so that a
     /// flood of connections holds up nobody who has one.
-    arrivals: VecDeque<usize>,
+    arrivals: Vec<usize>,
     accepts_left: usize,
     /// A descriptor to give up when there is none left: see `shed`.
     reserve: Option<OwnedFd>,
@@ -181,12 +193,19 @@ pub struct ReadinessDriver<R> {
     short_from: RawFd,
     /// So many of them were taken when a connection was accepted last.
     excess: usize,
-    ready: VecDeque<Ready>,
-    /// Ready work of this turn; what is added meanwhile waits for the next.
-    ready_left: usize,
+    /// Work of the next turn.
+    ready: Vec<Ready>,
+    /// Of this turn.
+    ready_now: Vec<Ready>,
     /// The connection accepted last, not yet received from or registered.
     fresh: Option<Fresh>,
+    finished: Vec<Finished>,
+    /// So many of them are handed out.
+    handed: usize,
+    /// Lent with each chunk.
     buffer: Option<Vec<u8>>,
+    /// Bytes of it that this batch has taken.
+    used: usize,
     started_us: u64,
     turn_us: u64,
     unix_us: u64,
@@ -201,15 +220,18 @@ impl<R: Readiness> ReadinessDriver<R> {
             accepting: false,
             slots: Vec::new(),
             free: Vec::new(),
-            arrivals: VecDeque::new(),
+            arrivals: Vec::new(),
             accepts_left: 0,
             reserve: None,
             short_from: descriptors::short_from(),
             excess: 0,
-            ready: VecDeque::new(),
-            ready_left: 0,
+            ready: Vec::new(),
+            ready_now: Vec::new(),
             fresh: None,
+            finished: Vec::new(),
+            handed: 0,
             buffer: Some(vec![0; RECEIVE_BUFFER_BYTES]),
+            used: 0,
             started_us: read_us(libc::CLOCK_MONOTONIC),
             turn_us: 0,
             unix_us: 0,
@@ -244,6 +266,63 @@ impl<R: Readiness> ReadinessDriver<R> {
             .fd
             .as_ref()
             .map(AsRawFd::as_raw_fd)
+    }
+
+    /// Says that something has finished.
+    fn finish(&mut self, socket: Option<Token>, completion: Completion) {
+        self.finished.push(Finished { socket, completion });
+    }
+
+    /// The next of what has finished, with its buffer.
+    fn hand_out(&mut self) -> Option<Completion> {
+        while let Some(finished) = self.finished.get_mut(self.handed) {
+            self.handed += 1;
+            let mut completion = mem::replace(&mut finished.completion, Completion::Woken);
+            let socket = finished.socket;
+            if socket.is_some_and(|socket| self.current(socket).is_none()) {
+                continue;
+            }
+            if let Completion::Received { chunk, .. } = &mut completion {
+                chunk.buffer = self.buffer.take().unwrap_or_default();
+            }
+            return Some(completion);
+        }
+        self.finished.clear();
+        self.handed = 0;
+        None
+    }
+
+    /// Lets a batch of what this turn brought finish, of those who are here before those who come;
+    /// false when nothing is left. A socket has one chunk in it at most: whose first receive left
+    /// something behind has filled the buffer, and that ends the batch.
+    fn gather(&mut self) -> bool {
+        self.used = 0;
+        if self.fresh.is_some() {
+            self.receive_fresh();
+            return true;
+        }
+        while self.finished.len() < BATCH && self.used <= RECEIVE_BUFFER_BYTES - RECEIVE_ROOM_MIN {
+            if let Some(event) = self.readiness.next() {
+                self.on_event(event);
+            } else if let Some(ready) = self.ready_now.pop() {
+                self.on_ready(ready);
+            } else {
+                return !self.finished.is_empty() || self.accept_next();
+            }
+        }
+        true
+    }
+
+    /// Accepts one connection, or has done with a listener; false when nobody waits.
+    fn accept_next(&mut self) -> bool {
+        let Some(listener) = self.arrivals.last() else {
+            return false;
+        };
+        match self.accept(*listener) {
+            Some(completion) => self.finish(None, completion),
+            None => drop(self.arrivals.pop()),
+        }
+        true
     }
 
     /// Accepts one connection, or says why not.
@@ -319,16 +398,17 @@ impl<R: Readiness> ReadinessDriver<R> {
     }
 
     /// The first receive of a fresh connection, before it costs a registration.
-    fn receive_fresh(&mut self) -> Option<Completion> {
-        let fresh = self.fresh.as_mut()?;
+    fn receive_fresh(&mut self) {
+        let Some(fresh) = &mut self.fresh else { return };
         let id = fresh.id;
-        if !mem::replace(&mut fresh.received, true) {
-            self.slots.get_mut(id.index())?.readable = true;
-            return self.receive(id);
+        if mem::replace(&mut fresh.received, true) {
+            self.fresh = None;
+            return self.register(id);
         }
-        self.fresh = None;
-        self.register(id);
-        None
+        if let Some(slot) = self.slots.get_mut(id.index()) {
+            slot.readable = true;
+        }
+        self.receive(id);
     }
 
     /// Registers a connection that outlived its first receive.
@@ -355,64 +435,67 @@ impl<R: Readiness> ReadinessDriver<R> {
     fn queue_receive(&mut self, id: SocketId) {
         if let Some(slot) = self.slots.get_mut(id.index()) {
             slot.readable = true;
-            self.ready.push_back(Ready::Receive(slot.token(id)));
+            self.ready.push(Ready::Receive(slot.token(id)));
         }
     }
 
-    /// Receives once. `None` when nothing is there.
-    fn receive(&mut self, id: SocketId) -> Option<Completion> {
-        let slot = self.slots.get_mut(id.index())?;
-        let fd = slot.fd.as_ref()?.as_raw_fd();
+    /// Receives once, if anything is there.
+    fn receive(&mut self, id: SocketId) {
+        let Some(slot) = self.slots.get_mut(id.index()) else {
+            return;
+        };
+        let Some(fd) = slot.fd.as_ref().map(AsRawFd::as_raw_fd) else {
+            return;
+        };
         if slot.paused || slot.ended || !slot.readable {
-            return None;
+            return;
         }
-        let mut buffer = self
+        let socket = slot.token(id);
+        let buffer = self
             .buffer
-            .take()
-            .unwrap_or_else(|| vec![0; RECEIVE_BUFFER_BYTES]);
-        match socket::recv(fd, &mut buffer) {
+            .get_or_insert_with(|| vec![0; RECEIVE_BUFFER_BYTES]);
+        let room = buffer.get_mut(self.used..).unwrap_or_default();
+        let completion = match socket::recv(fd, room) {
             Ok(0) => {
-                self.buffer = Some(buffer);
                 slot.ended = true;
-                Some(Completion::Closed { id })
+                Completion::Closed { id }
             }
             Ok(len) => {
                 // epoll(7): a read of less than was asked for has emptied a stream socket.
-                slot.readable = len == buffer.len() || slot.hung_up;
+                slot.readable = len == room.len() || slot.hung_up;
                 if slot.readable {
-                    self.ready.push_back(Ready::Receive(slot.token(id)));
+                    self.ready.push(Ready::Receive(socket));
                 }
-                Some(Completion::Received {
+                let start = self.used;
+                self.used += len;
+                Completion::Received {
                     id,
-                    chunk: Chunk::new(buffer, len),
-                })
+                    chunk: Chunk {
+                        buffer: Vec::new(),
+                        start,
+                        end: self.used,
+                    },
+                }
             }
             Err(error) => {
-                self.buffer = Some(buffer);
                 slot.readable = false;
                 match error.kind() {
-                    io::ErrorKind::WouldBlock => None,
-                    io::ErrorKind::Interrupted => {
-                        self.queue_receive(id);
-                        None
-                    }
+                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::Interrupted => return self.queue_receive(id),
                     _ => {
                         slot.ended = true;
-                        Some(Completion::Failed { id, error })
+                        Completion::Failed { id, error }
                     }
                 }
             }
-        }
+        };
+        self.finish(Some(socket), completion);
     }
 
-    /// What an event has finished, if anything.
-    fn event(&mut self, event: Event) -> Option<Completion> {
+    fn on_event(&mut self, event: Event) {
         let (socket, input, hung_up, room) = match event {
-            Event::Woken => return Some(Completion::Woken),
-            Event::Arrived(listener) => {
-                self.arrivals.push_back(listener);
-                return None;
-            }
+            Event::Woken => return self.finish(None, Completion::Woken),
+            Event::Arrived(listener) => return self.arrivals.push(listener),
             Event::Edge {
                 socket,
                 input,
@@ -420,36 +503,37 @@ impl<R: Readiness> ReadinessDriver<R> {
                 room,
             } => (socket, input, hung_up, room),
         };
-        let id = socket.id;
-        let slot = self.slots.get_mut(id.index())?;
-        if slot.generation != socket.generation || slot.fd.is_none() {
-            return None;
-        }
+        let Some(slot) = self.current(socket) else {
+            return;
+        };
         slot.readable |= input;
         slot.hung_up |= hung_up;
         if room && mem::take(&mut slot.sending) {
             if slot.readable && !slot.paused {
-                self.ready.push_back(Ready::Receive(socket));
+                self.ready.push(Ready::Receive(socket));
             }
-            return Some(Completion::Sendable { id });
+            return self.finish(Some(socket), Completion::Sendable { id: socket.id });
         }
-        self.receive(id)
+        self.receive(socket.id);
     }
 
-    fn ready(&mut self) -> Option<Completion> {
-        self.ready_left -= 1;
-        match self.ready.pop_front()? {
-            Ready::Receive(socket) if self.is_current(socket) => self.receive(socket.id),
-            Ready::Send(socket) if self.is_current(socket) => {
-                Some(Completion::Sendable { id: socket.id })
+    fn on_ready(&mut self, ready: Ready) {
+        match ready {
+            Ready::Receive(socket) => {
+                if self.current(socket).is_some() {
+                    self.receive(socket.id);
+                }
             }
-            _ => None,
+            Ready::Send(socket) => {
+                self.finish(Some(socket), Completion::Sendable { id: socket.id });
+            }
         }
     }
 
-    fn is_current(&self, socket: Token) -> bool {
-        let slot = self.slots.get(socket.id.index());
-        slot.is_some_and(|slot| slot.generation == socket.generation && slot.fd.is_some())
+    /// The slot of a socket that is still the one that was meant.
+    fn current(&mut self, socket: Token) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(socket.id.index())?;
+        (slot.generation == socket.generation && slot.fd.is_some()).then_some(slot)
     }
 
     /// A send was cut short: the kernel says when there is room again.
@@ -500,7 +584,7 @@ impl<R: Readiness> Driver for ReadinessDriver<R> {
             .wait(if waits { timeout_ms } else { Some(0) });
         self.arrivals.clear();
         self.accepts_left = ACCEPTS_PER_TURN;
-        self.ready_left = self.ready.len();
+        mem::swap(&mut self.ready, &mut self.ready_now);
         self.read_clock();
         match waited {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
@@ -510,27 +594,11 @@ impl<R: Readiness> Driver for ReadinessDriver<R> {
 
     fn next(&mut self) -> Option<Completion> {
         loop {
-            if self.fresh.is_some() {
-                if let Some(completion) = self.receive_fresh() {
-                    return Some(completion);
-                }
-                continue;
+            if let Some(completion) = self.hand_out() {
+                return Some(completion);
             }
-            let completion = if let Some(event) = self.readiness.next() {
-                self.event(event)
-            } else if self.ready_left > 0 {
-                self.ready()
-            } else if let Some(listener) = self.arrivals.front() {
-                let accepted = self.accept(*listener);
-                if accepted.is_none() {
-                    self.arrivals.pop_front();
-                }
-                accepted
-            } else {
+            if !self.gather() {
                 return None;
-            };
-            if completion.is_some() {
-                return completion;
             }
         }
     }
@@ -596,7 +664,7 @@ impl<R: Readiness> Driver for ReadinessDriver<R> {
             return;
         };
         if mem::take(&mut slot.paused) && slot.readable {
-            self.ready.push_back(Ready::Receive(slot.token(id)));
+            self.ready.push(Ready::Receive(slot.token(id)));
         }
     }
 
@@ -655,7 +723,7 @@ impl<R: Readiness> Driver for ReadinessDriver<R> {
         if *remaining > 0 {
             // The slice is used up, not the socket's room: go on in the next turn.
             if let Some(slot) = self.slots.get(id.index()) {
-                self.ready.push_back(Ready::Send(slot.token(id)));
+                self.ready.push(Ready::Send(slot.token(id)));
             }
         }
         Ok(())

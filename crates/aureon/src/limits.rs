@@ -241,7 +241,7 @@ pub const CAPTURES_MAX: usize = 16;
 /// cannot hold up the rest. 256 KiB.
 pub const SEND_SLICE_BYTES: usize = 256 * 1024;
 
-/// Connections accepted in one turn, so that a flood cannot hold up the rest. 64.
+/// Connections accepted from a listener in one turn, so that a flood cannot hold up the rest. 64.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
 /// Connections that one worker has asked Windows for on each of its listeners (`AcceptEx`). 8:

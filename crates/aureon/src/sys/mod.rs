@@ -316,6 +316,42 @@ mod tests {
         assert_eq!(told(&mut driver, 500), ["accepted 0"]);
     }
 
+    #[test]
+    fn a_crowd_at_one_listener_does_not_lock_out_who_comes_to_another() {
+        // Whoever was there first.
+        for (crowded, early) in [(0, true), (1, true), (0, false), (1, false)] {
+            let listen = || {
+                let any = SocketAddr::from(([127, 0, 0, 1], 0));
+                socket::listen_tcp(any, 1_024, false).unwrap()
+            };
+            let listeners = vec![listen(), listen()];
+            let address =
+                |listener: &socket::Listener| socket::local_address(listener).unwrap().unwrap();
+            let addresses = [address(&listeners[0]), address(&listeners[1])];
+            let mut driver = SystemDriver::new(listeners).unwrap();
+            let connect = |at: usize| TcpStream::connect(addresses[at]).unwrap();
+            let mut clients = Vec::new();
+            if early {
+                clients.push(connect(1 - crowded));
+            }
+            clients.extend((0..3 * ACCEPTS_PER_TURN).map(|_| connect(crowded)));
+            if !early {
+                clients.push(connect(1 - crowded));
+            }
+            let mut accepted = [0; 2];
+            // The whole crowd takes three.
+            for _ in 0..2 {
+                driver.turn(Some(500)).unwrap();
+                while let Some(completion) = driver.next() {
+                    if let Completion::Accepted { listener, .. } = completion {
+                        accepted[listener] += 1;
+                    }
+                }
+            }
+            assert_eq!(accepted[1 - crowded], 1, "{accepted:?}");
+        }
+    }
+
     /// The contents of what was received in at most so many turns until `enough` is there, by
     /// socket.
     fn received(

@@ -320,7 +320,10 @@ impl<R: Readiness> ReadinessDriver<R> {
         };
         match self.accept(*listener) {
             Some(completion) => self.finish(None, completion),
-            None => drop(self.arrivals.pop()),
+            None => {
+                self.arrivals.pop();
+                self.accepts_left = ACCEPTS_PER_TURN;
+            }
         }
         true
     }

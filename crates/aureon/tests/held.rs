@@ -6,6 +6,7 @@
 // Helpers of tests may fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use aureon::limits::BATCH;
 use aureon::{Address, Request, Router, Running, Server};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -112,6 +113,28 @@ fn an_answer_that_took_long_is_sent_at_once_with_those_before_it() {
     read(&mut long, "long");
     served.pass.send(()).unwrap();
     read(&mut last, "gate");
+}
+
+#[test]
+fn an_answer_does_not_wait_for_many_who_get_none() {
+    let served = Served::start();
+    let mut first = served.enter();
+    let mut quick = served.ask("/quick");
+    let half: Vec<TcpStream> = (0..2 * BATCH)
+        .map(|_| {
+            let mut stream = TcpStream::connect(served.address).unwrap();
+            stream.write_all(b"GET / HT").unwrap();
+            stream
+        })
+        .collect();
+    let mut last = served.ask("/gate");
+    served.pass.send(()).unwrap();
+    served.entered.recv_timeout(PATIENCE).unwrap();
+    read(&mut first, "gate");
+    read(&mut quick, "quick");
+    served.pass.send(()).unwrap();
+    read(&mut last, "gate");
+    drop(half);
 }
 
 #[test]

@@ -26,7 +26,7 @@ use super::timer::Wheel;
 use crate::app::Peer;
 use crate::http::{Error, HeadEvent, Scratch};
 use crate::limits::{
-    ACCEPT_RETRY_MS, ACCEPT_TROUBLE_MS, DRAIN_IDLE_MS, DRAIN_TURNS_MAX, Limit, ROOM_LOOK_MS,
+    ACCEPT_RETRY_MS, ACCEPT_TROUBLE_MS, BATCH, DRAIN_IDLE_MS, DRAIN_TURNS_MAX, Limit, ROOM_LOOK_MS,
 };
 use crate::metrics::State;
 use crate::sys::{Completion, Driver, PeerAddress, SocketId};
@@ -131,8 +131,14 @@ impl<D: Driver> Worker<D> {
         self.take_over();
         self.gone = 0;
         let again = std::mem::take(&mut self.again);
+        let mut handled = 0;
         while let Some(completion) = self.desk.driver.next() {
             self.on_completion(completion);
+            handled += 1;
+            // Nor does an answer wait for many who get none.
+            if handled % BATCH == 0 {
+                self.send_held();
+            }
         }
         for id in &again {
             self.go_on(*id);

@@ -42,9 +42,7 @@ impl<D: Driver> Desk<D> {
     #[inline]
     pub(super) fn flush(&mut self, connection: &mut Connection, id: SocketId) -> Delivery {
         if !connection.output.is_empty() {
-            if !self.out.is_empty() {
-                connection.output.append(&mut self.out);
-            }
+            self.hold(connection);
             return self.flush_waiting(connection, id);
         }
         if self.out.is_empty() {
@@ -67,15 +65,12 @@ impl<D: Driver> Desk<D> {
         }
     }
 
-    /// Makes the answers in hand wait for those of others; false when there are none, or they have
-    /// to wait for the peer anyway.
-    #[inline]
-    pub(super) fn hold(&mut self, connection: &mut Connection) -> bool {
-        let holds = !self.out.is_empty() && connection.output.is_empty();
-        if holds {
+    /// Makes the answers in hand wait, as if the peer had no room for them.
+    pub(super) fn hold(&mut self, connection: &mut Connection) {
+        if connection.output.is_empty() && !self.out.is_empty() {
             connection.output = mem::replace(&mut self.out, take_buffer());
         }
-        holds
+        connection.output.append(&mut self.out);
     }
 
     fn flush_waiting(&mut self, connection: &mut Connection, id: SocketId) -> Delivery {

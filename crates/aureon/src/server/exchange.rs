@@ -345,7 +345,7 @@ impl<D: Driver> Desk<D> {
         let request = self.request(connection, head, body);
         if work == Work::Inline {
             let response = shared.app.answer(matched, &request);
-            self.respond(connection, key, &request, matched, response, self.now_us);
+            self.respond_at_once(connection, key, &request, matched, response, self.now_us);
         } else {
             self.answer_on_pool(connection, key, &request, matched);
         }
@@ -517,9 +517,23 @@ impl<D: Driver> Desk<D> {
         });
     }
 
+    /// Writes the answer of an exchange that did not end where it began.
+    #[inline(never)]
+    fn respond(
+        &mut self,
+        connection: &mut Connection,
+        key: u64,
+        request: &Request<'_>,
+        matched: &Match,
+        response: Response,
+        started_us: u64,
+    ) {
+        self.respond_at_once(connection, key, request, matched, response, started_us);
+    }
+
     /// Writes the answer: here when its content is small and in memory, which is nearly always.
     #[inline(always)]
-    fn respond(
+    fn respond_at_once(
         &mut self,
         connection: &mut Connection,
         key: u64,

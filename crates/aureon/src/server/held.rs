@@ -3,8 +3,9 @@
 //! Sending is the longest way through the kernel that a request has, and it drives what parses and
 //! answers out of the processor's nearest cache: where sixteen are answered before the first is
 //! sent, each costs a twentieth less (`bench/run`), and what a log costs is a third less
-//! (`bench/cost`). Nobody waits for more than that saves: an answer that took long is sent at once,
-//! with those that it kept waiting.
+//! (`bench/cost`). Nobody waits for more than that saves: whatever else is done, a slice of a file
+//! sent or a connection accepted, is done after they are sent, and an answer that took long is sent
+//! at once, with those that it kept waiting.
 //!
 //! A held answer is its connection's output, as if the kernel had no room for it, and what that
 //! means for everything else is settled already. Answers after which the connection closes are not
@@ -35,6 +36,12 @@ impl Held {
     pub(super) fn add(&mut self, id: SocketId, now_us: u64) -> bool {
         self.ids.push(id);
         self.ids.len() >= BATCH || now_us.saturating_sub(self.since_us) >= HELD_US_MAX
+    }
+
+    /// Whether none is held.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
     }
 
     /// One of those that are held, in their order.

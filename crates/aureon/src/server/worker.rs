@@ -26,7 +26,7 @@ use super::timer::Wheel;
 use crate::app::Peer;
 use crate::http::{Error, HeadEvent, Scratch};
 use crate::limits::{
-    ACCEPT_RETRY_MS, ACCEPT_TROUBLE_MS, BATCH, DRAIN_IDLE_MS, DRAIN_TURNS_MAX, Limit, ROOM_LOOK_MS,
+    ACCEPT_RETRY_MS, ACCEPT_TROUBLE_MS, DRAIN_IDLE_MS, DRAIN_TURNS_MAX, Limit, ROOM_LOOK_MS,
 };
 use crate::metrics::State;
 use crate::sys::{Completion, Driver, PeerAddress, SocketId};
@@ -131,14 +131,8 @@ impl<D: Driver> Worker<D> {
         self.take_over();
         self.gone = 0;
         let again = std::mem::take(&mut self.again);
-        let mut handled = 0;
         while let Some(completion) = self.desk.driver.next() {
             self.on_completion(completion);
-            handled += 1;
-            // Nor does an answer wait for many who get none.
-            if handled % BATCH == 0 {
-                self.send_held();
-            }
         }
         for id in &again {
             self.go_on(*id);
@@ -195,17 +189,18 @@ impl<D: Driver> Worker<D> {
     }
 
     fn on_completion(&mut self, completion: Completion) {
+        if let Completion::Received { id, chunk } = completion {
+            self.on_received(id, &chunk);
+            return self.desk.driver.recycle(chunk);
+        }
+        self.send_held();
         match completion {
-            Completion::Received { id, chunk } => {
-                self.on_received(id, &chunk);
-                self.desk.driver.recycle(chunk);
-            }
             Completion::Accepted { id, peer, listener } => self.on_accepted(id, peer, listener),
             Completion::Sendable { id } => self.go_on(id),
             Completion::Closed { id } => self.on_closed(id),
             Completion::Failed { id, .. } => self.close(id, Ending::PeerGone, false),
             Completion::AcceptFailed { error, shed } => self.on_accept_failed(&error, shed),
-            Completion::Woken => {}
+            Completion::Received { .. } | Completion::Woken => {}
         }
     }
 
@@ -363,20 +358,25 @@ impl<D: Driver> Worker<D> {
                 connection.input = input;
             }
         }
-        if connection.phase == Phase::Head && self.desk.hold(connection) {
-            if self.held.add(id, self.desk.read_us()) {
-                self.send_held();
-            }
-            return;
+        let answered = !self.desk.out.is_empty() && connection.output.is_empty();
+        if !answered || connection.phase != Phase::Head {
+            return self.deliver(id);
         }
-        self.deliver(id);
+        self.desk.hold(connection);
+        if self.held.add(id, self.desk.read_us()) {
+            self.send_held();
+        }
     }
 
     /// Sends the answers that were made for several connections.
     fn send_held(&mut self) {
+        debug_assert!(
+            self.desk.out.is_empty(),
+            "it would be sent to somebody else"
+        );
         let mut at = 0;
         while let Some(id) = self.held.get(at) {
-            self.deliver(id);
+            self.deliver_alone(id);
             at += 1;
         }
         if at > 0 {
@@ -413,13 +413,30 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Sends what a turn has made, then settles what the connection waits for.
+    /// Sends what a turn has made, but after what was made before for others.
     #[inline]
     fn deliver(&mut self, id: SocketId) {
+        if !self.held.is_empty() {
+            if let Some(connection) = self.connections.get(id) {
+                self.desk.hold(connection);
+            }
+            self.held.add(id, 0);
+            return self.send_held();
+        }
+        self.deliver_alone(id);
+    }
+
+    /// Sends what a turn has made, then settles what the connection waits for.
+    #[inline]
+    fn deliver_alone(&mut self, id: SocketId) {
         let Some(connection) = self.connections.get(id) else {
             return;
         };
         let delivery = self.desk.deliver(connection, id);
+        debug_assert!(
+            !connection.output.is_empty() || connection.output.capacity() == 0,
+            "an idle connection owns no buffer"
+        );
         self.desk.count(connection);
         match delivery {
             Delivery::Done | Delivery::Room => {}

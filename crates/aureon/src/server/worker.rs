@@ -420,6 +420,7 @@ impl<D: Driver> Worker<D> {
             if let Some(connection) = self.connections.get(id) {
                 self.desk.hold(connection);
             }
+            // As the last of them.
             self.held.add(id, 0);
             return self.send_held();
         }

@@ -28,7 +28,8 @@
 //! remains. The same holds for [`Driver::send_file`]. One send at a time for each socket.
 //!
 //! *Closing is final.* After [`Driver::close`] no completion names that socket, and its id may
-//! come back with the next `Accepted`.
+//! come back with the next `Accepted`. A descriptor whose peer has closed before may be given back
+//! some turns later, in which the driver does not sleep.
 //!
 //! # One door for each thing
 //!
@@ -280,8 +281,9 @@ mod tests {
     use super::*;
     use crate::limits::{ACCEPTS_PER_TURN, BATCH, RECEIVE_BUFFER_BYTES};
     use std::collections::BTreeMap;
-    use std::io::Write;
-    use std::net::{SocketAddr, TcpStream};
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, SocketAddr, TcpStream};
+    use std::time::{Duration, Instant};
 
     /// A driver that accepts on a port of its own.
     fn driver() -> (SystemDriver, SocketAddr) {
@@ -435,6 +437,39 @@ mod tests {
             },
         );
         assert_eq!(received.len(), 1);
+    }
+
+    #[test]
+    fn many_who_go_at_once_are_let_go_without_a_sleep() {
+        let (mut driver, address) = driver();
+        let clients = accepted(&mut driver, address, 200);
+        for client in &clients {
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+        let mut left = clients.len();
+        let began = Instant::now();
+        let patience_ms = 10_000;
+        while left > 0 {
+            driver.turn(Some(patience_ms)).unwrap();
+            while let Some(completion) = driver.next() {
+                if let Completion::Closed { id } = completion {
+                    driver.close(id, false);
+                    left -= 1;
+                }
+            }
+        }
+        // Nothing more happens that would end a turn.
+        for mut client in &clients {
+            client.set_nonblocking(true).unwrap();
+            let mut turns = 0;
+            while client.read(&mut [0]).is_err() {
+                turns += 1;
+                assert!(turns <= clients.len());
+                driver.turn(Some(patience_ms)).unwrap();
+                assert!(driver.next().is_none());
+            }
+        }
+        assert!(began.elapsed() < Duration::from_millis(patience_ms.into()));
     }
 
     #[test]

@@ -12,7 +12,10 @@
 use super::super::{Chunk, Completion, Driver, SocketId, Wake};
 use super::descriptors;
 use super::socket::{self, Listener};
-use crate::limits::{ACCEPTS_PER_TURN, BATCH, RECEIVE_BUFFER_BYTES, SEND_SLICE_BYTES};
+use crate::limits::{
+    ACCEPTS_PER_TURN, BATCH, CLOSING_MAX, CLOSING_TURNS, CLOSINGS_PER_TURN_MIN,
+    RECEIVE_BUFFER_BYTES, SEND_SLICE_BYTES,
+};
 use std::fs::File;
 use std::io;
 use std::mem;
@@ -199,6 +202,11 @@ pub struct ReadinessDriver<R> {
     ready_now: Vec<Ready>,
     /// The connection accepted last, not yet received from or registered.
     fresh: Option<Fresh>,
+    /// Sockets that are done with and whose peer has gone before: given back a few in each turn.
+    /// Giving one back takes longer than answering a request, and when thousands go at once whoever
+    /// asks for something would wait for all of that.
+    closing: Vec<OwnedFd>,
+    closing_max: usize,
     finished: Vec<Finished>,
     /// So many of them are handed out.
     handed: usize,
@@ -214,6 +222,7 @@ pub struct ReadinessDriver<R> {
 impl<R: Readiness> ReadinessDriver<R> {
     /// A driver that accepts from these listeners.
     pub fn new(listeners: Vec<Listener>) -> io::Result<ReadinessDriver<R>> {
+        let short_from = descriptors::short_from();
         let mut driver = ReadinessDriver {
             readiness: R::new()?,
             listeners,
@@ -223,11 +232,14 @@ impl<R: Readiness> ReadinessDriver<R> {
             arrivals: Vec::new(),
             accepts_left: 0,
             reserve: None,
-            short_from: descriptors::short_from(),
+            short_from,
             excess: 0,
             ready: Vec::new(),
             ready_now: Vec::new(),
             fresh: None,
+            closing: Vec::new(),
+            // Where descriptors are few, few are held back.
+            closing_max: usize::try_from(short_from / 8).map_or(0, |few| few.min(CLOSING_MAX)),
             finished: Vec::new(),
             handed: 0,
             buffer: Some(vec![0; RECEIVE_BUFFER_BYTES]),
@@ -338,7 +350,9 @@ impl<R: Readiness> ReadinessDriver<R> {
         match socket::accept(fd) {
             Ok((fd, peer)) => {
                 let above = fd.as_raw_fd().saturating_sub(self.short_from);
-                self.excess = usize::try_from(above.saturating_add(1)).unwrap_or(0);
+                let taken = usize::try_from(above.saturating_add(1)).unwrap_or(0);
+                // Those that are given back soon are as good as free.
+                self.excess = taken.saturating_sub(self.closing.len());
                 let id = self.insert(fd);
                 self.fresh = Some(Fresh {
                     id,
@@ -348,6 +362,10 @@ impl<R: Readiness> ReadinessDriver<R> {
             }
             Err(error) => match error.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                    if !self.closing.is_empty() {
+                        self.closing.clear();
+                        return self.accept(listener);
+                    }
                     self.accepts_left = 0;
                     let shed = self.shed(listener);
                     Some(Completion::AcceptFailed { error, shed })
@@ -382,6 +400,12 @@ impl<R: Readiness> ReadinessDriver<R> {
         // Another thread may have taken it meanwhile; then the next shedding does without.
         self.reserve = self.readiness.spare();
         count
+    }
+
+    /// Gives back some of the sockets that are done with, those first that wait longest.
+    fn give_back(&mut self) {
+        let some = CLOSINGS_PER_TURN_MIN.max(self.closing.len() / CLOSING_TURNS);
+        self.closing.drain(..some.min(self.closing.len()));
     }
 
     fn insert(&mut self, fd: OwnedFd) -> SocketId {
@@ -581,7 +605,7 @@ impl<R: Readiness> Driver for ReadinessDriver<R> {
     }
 
     fn turn(&mut self, timeout_ms: Option<u32>) -> io::Result<()> {
-        let waits = self.ready.is_empty();
+        let waits = self.ready.is_empty() && self.closing.is_empty();
         let waited = self
             .readiness
             .wait(if waits { timeout_ms } else { Some(0) });
@@ -601,6 +625,7 @@ impl<R: Readiness> Driver for ReadinessDriver<R> {
                 return Some(completion);
             }
             if !self.gather() {
+                self.give_back();
                 return None;
             }
         }
@@ -749,7 +774,11 @@ impl<R: Readiness> Driver for ReadinessDriver<R> {
         }
         // Closing takes the socket out of what tells of it too (epoll(7), kqueue(2)): nobody else
         // has a copy of it.
-        drop(fd);
+        if slot.ended && !reset && self.closing.len() < self.closing_max {
+            self.closing.push(fd);
+        } else {
+            drop(fd);
+        }
         if self.fresh.as_ref().is_some_and(|fresh| fresh.id == id) {
             self.fresh = None;
         }

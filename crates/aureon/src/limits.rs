@@ -244,12 +244,12 @@ pub const SEND_SLICE_BYTES: usize = 256 * 1024;
 /// Connections accepted from a listener in one turn, so that a flood cannot hold up the rest. 64.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
-/// Sockets that a worker has done with and gives back later, because their peers have gone and wait
-/// for nothing. 2,048, and an eighth of the descriptors at most.
+/// Sockets that a worker has done with and gives back later, because their peers have gone and
+/// wait for nothing. 2,048, and an eighth of the descriptors at most.
 pub const CLOSING_MAX: usize = 2_048;
 
-/// Turns in which so many sockets are given back at least: 64 keep those short in which thousands go
-/// at once, and hold none for longer than some milliseconds.
+/// In a turn one of so many is given back. 64: it keeps turns short in which thousands go, and
+/// holds nobody for longer than some milliseconds.
 pub const CLOSING_TURNS: usize = 64;
 
 /// Of few, so many in each turn. 4: about as long as it takes to answer as many.

@@ -13,6 +13,7 @@ use aureon::sys::sim::{self as simulated, Faults, Random};
 use aureon::{App, Body, Limits, Request, Response, Router};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 fn app() -> App {
     routes(Router::new())
@@ -51,7 +52,10 @@ fn app_of(shape: usize) -> App {
 }
 
 fn tempfile_of(bytes: &[u8]) -> Arc<std::fs::File> {
-    let name = format!("aureon-sim-{}-{:p}", std::process::id(), bytes);
+    // A name of its own: where a file that is open stays until it is closed, an old one may be there.
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let name = format!("aureon-sim-{}-{number}", std::process::id());
     let path = std::env::temp_dir().join(name);
     std::fs::write(&path, bytes).unwrap();
     let file = Arc::new(std::fs::File::open(&path).unwrap());

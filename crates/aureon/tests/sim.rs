@@ -52,7 +52,7 @@ fn app_of(shape: usize) -> App {
 }
 
 fn tempfile_of(bytes: &[u8]) -> Arc<std::fs::File> {
-    // A name of its own: where a file that is open stays until it is closed, an old one may be there.
+    // A name of its own: on Windows a file that is open stays until it is closed.
     static MADE: AtomicU64 = AtomicU64::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     let name = format!("aureon-sim-{}-{number}", std::process::id());

@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+mod programs;
+
 /// A user's directory, and `aureon` in it.
 struct Place(PathBuf);
 
@@ -260,7 +262,7 @@ fn the_program_for_the_host_is_found_beside_the_operator() {
     fs::remove_file(place.0.join("aureond")).unwrap();
     let name = Path::new(env!("CARGO_BIN_EXE_aureon")).file_name().unwrap();
     let operator = archive.join(name);
-    fs::copy(env!("CARGO_BIN_EXE_aureon"), &operator).unwrap();
+    programs::copy(Path::new(env!("CARGO_BIN_EXE_aureon")), &operator);
     let facts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts/debian-12.facts");
     let facts = std::path::absolute(facts).unwrap();
     let elsewhere = place.0.join("elsewhere");

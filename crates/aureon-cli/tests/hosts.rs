@@ -7,9 +7,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+
+mod programs;
 
 /// A user's directory with two hosts in its aureon.toml.
 struct Place(PathBuf);
@@ -64,8 +65,7 @@ impl Place {
     fn program(&self, name: &str, body: &str) {
         let place = self.0.display();
         let text = format!("#!/bin/sh\nPLACE='{place}' PATH='{place}':$PATH\n{body}\n");
-        self.write(name, &text);
-        fs::set_permissions(self.0.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        programs::write(&self.0.join(name), &text);
     }
 
     fn run(&self, line: &str) -> Output {

@@ -13,6 +13,8 @@ use std::process::Command;
 
 use aureon_cli::host::{Answer, Host, HostError, Ssh, SshOptions};
 
+mod programs;
+
 /// A directory of a test's own, with the program in ssh's place.
 struct Place(PathBuf);
 
@@ -30,8 +32,7 @@ impl Place {
     fn program(&self, name: &str, body: &str) {
         let path = self.0.join(name);
         let text = format!("#!/bin/sh\nPATH='{}':$PATH\n{body}\n", self.0.display());
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        programs::write(&path, &text);
     }
 
     fn ssh(&self) -> Ssh {

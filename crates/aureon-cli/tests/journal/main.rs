@@ -9,6 +9,8 @@
 mod apply;
 mod crashes;
 mod machine;
+#[path = "../programs/mod.rs"]
+mod programs;
 mod promises;
 mod scratch;
 

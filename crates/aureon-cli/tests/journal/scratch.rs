@@ -4,12 +4,13 @@
 //! programs by which the prelude changes files can be made to end everything at the n-th call, as a
 //! crash would, with what was not yet written to the disk torn.
 
+use super::programs;
 use aureon_cli::host::{Answer, Host, HostError};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -85,7 +86,7 @@ impl Scratch {
             fs::create_dir_all(scratch.directory.join(path)).unwrap();
         }
         for name in CHANGING {
-            write_program(&scratch.killers.join(name), KILLER);
+            programs::write(&scratch.killers.join(name), KILLER);
         }
         // What is written is compared here, not what a power failure leaves.
         scratch.program("sync", "#!/bin/sh\n");
@@ -94,7 +95,7 @@ impl Scratch {
 
     /// A program that scripts find before the machine's own.
     pub(crate) fn program(&self, name: &str, text: &str) {
-        write_program(&self.programs.join(name), text);
+        programs::write(&self.programs.join(name), text);
     }
 
     /// The same host, as it is at this moment.
@@ -165,11 +166,6 @@ impl Scratch {
         tree.remove("/var/log");
         Tree(tree)
     }
-}
-
-fn write_program(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 impl Drop for Scratch {

@@ -216,6 +216,10 @@ pub const HEAD_BYTES_CEILING: usize = 65_535;
 /// generous head; more is read in the next turn.
 pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 
+/// Bytes of that buffer that must be free for another receive of a batch. Half of them: what fills
+/// the room that it is given is read on in the next turn.
+pub const RECEIVE_ROOM_MIN: usize = RECEIVE_BUFFER_BYTES / 2;
+
 /// Sockets that are received from before the first is answered, and answers that are made before
 /// the first is sent. 16: from there on the processor gains nothing more from doing one thing many
 /// times in a row; Netty has 256, Redis all that are ready.
@@ -245,7 +249,7 @@ pub const SEND_SLICE_BYTES: usize = 256 * 1024;
 pub const ACCEPTS_PER_TURN: usize = 64;
 
 /// Sockets that a worker has done with and gives back later, because their peers have gone and
-/// wait for nothing. 2,048, and an eighth of the descriptors at most.
+/// wait for nothing. 2,048; of all workers together an eighth of the descriptors at most.
 pub const CLOSING_MAX: usize = 2_048;
 
 /// In a turn one of so many is given back. 64: it keeps turns short in which thousands go, and

@@ -7,31 +7,35 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use aureon::limits::BATCH;
-use aureon::{Address, Request, Router, Running, Server};
+use aureon::{Limits, Request, Router};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// Long enough for a loaded machine, short enough to fail.
-const PATIENCE: Duration = Duration::from_secs(20);
+mod served;
+
+use served::{PATIENCE, Served};
 
 /// What a handler does that takes long: twenty times as long as answers are held.
 const LONG: Duration = Duration::from_millis(2);
 
-/// A server of one worker, with handlers that run on it.
-struct Served {
-    running: Option<Running>,
-    address: SocketAddr,
+/// A server of one worker, with handlers that run on it, one of them at a gate.
+struct Gated {
     /// The worker is at the gate.
     entered: Receiver<()>,
     /// Lets it pass.
     pass: Sender<()>,
+    served: Served,
 }
 
-impl Served {
-    fn start() -> Served {
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+impl Gated {
+    fn new() -> Gated {
         let (enter, entered) = channel();
         let (pass, passed) = channel();
         let passed = Mutex::new(passed);
@@ -49,24 +53,15 @@ impl Served {
             passed.lock().unwrap().recv_timeout(PATIENCE).unwrap();
             "gate"
         });
-        let server = Server::new(router.build().unwrap()).workers(1);
-        let running = server.listen("127.0.0.1:0").unwrap().start().unwrap();
-        let Address::Ip(address) = running.addresses()[0].clone() else {
-            panic!("not TCP")
-        };
-        Served {
-            running: Some(running),
-            address,
+        Gated {
             entered,
             pass,
+            served: Served::with(router, Limits::DEFAULT, 1),
         }
     }
 
     fn ask(&self, path: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        stream
+        self.served.send(&get(path))
     }
 
     /// Asks for the gate, and returns when the worker is there.
@@ -75,14 +70,11 @@ impl Served {
         self.entered.recv_timeout(PATIENCE).unwrap();
         stream
     }
-}
 
-impl Drop for Served {
-    fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.stopper().drain();
-            running.join().unwrap();
-        }
+    /// Lets it pass, and returns when it is there again, for somebody else.
+    fn pass_on(&self) {
+        self.pass.send(()).unwrap();
+        self.entered.recv_timeout(PATIENCE).unwrap();
     }
 }
 
@@ -99,70 +91,80 @@ fn read(stream: &mut TcpStream, content: &str) {
 
 #[test]
 fn an_answer_that_took_long_is_sent_at_once_with_those_before_it() {
-    let served = Served::start();
-    let mut first = served.enter();
+    let gated = Gated::new();
+    let mut first = gated.enter();
     // All three are in the next turn, in the order in which they connected.
-    let mut quick = served.ask("/quick");
-    let mut long = served.ask("/long");
-    let mut last = served.ask("/gate");
-    served.pass.send(()).unwrap();
-    served.entered.recv_timeout(PATIENCE).unwrap();
-    // The worker is at the gate again.
+    let mut quick = gated.ask("/quick");
+    let mut long = gated.ask("/long");
+    let mut last = gated.ask("/gate");
+    gated.pass_on();
     read(&mut first, "gate");
     read(&mut quick, "quick");
     read(&mut long, "long");
-    served.pass.send(()).unwrap();
+    gated.pass.send(()).unwrap();
     read(&mut last, "gate");
 }
 
 #[test]
-fn an_answer_does_not_wait_for_many_who_get_none() {
-    let served = Served::start();
-    let mut first = served.enter();
-    let mut quick = served.ask("/quick");
-    let half: Vec<TcpStream> = (0..2 * BATCH)
-        .map(|_| {
-            let mut stream = TcpStream::connect(served.address).unwrap();
-            stream.write_all(b"GET / HT").unwrap();
-            stream
-        })
-        .collect();
-    let mut last = served.ask("/gate");
-    served.pass.send(()).unwrap();
-    served.entered.recv_timeout(PATIENCE).unwrap();
+fn an_answer_does_not_wait_for_those_who_come_and_say_nothing() {
+    let gated = Gated::new();
+    let mut first = gated.enter();
+    let mut quick = gated.ask("/quick");
+    let silent: Vec<TcpStream> = (0..2 * BATCH).map(|_| gated.served.connect()).collect();
+    let mut last = gated.ask("/gate");
+    gated.pass_on();
     read(&mut first, "gate");
     read(&mut quick, "quick");
-    served.pass.send(()).unwrap();
+    gated.pass.send(()).unwrap();
     read(&mut last, "gate");
-    drop(half);
+    drop(silent);
+}
+
+#[test]
+fn an_answer_does_not_wait_for_those_who_get_none() {
+    let gated = Gated::new();
+    // Who is here already is received from in batches, in the order in which they speak.
+    let mut quick = gated.served.connect();
+    let mut halves: Vec<TcpStream> = (0..2 * BATCH).map(|_| gated.served.connect()).collect();
+    let mut last = gated.served.connect();
+    let mut first = gated.enter();
+    quick.write_all(get("/quick").as_bytes()).unwrap();
+    for half in &mut halves {
+        half.write_all(b"GET / HT").unwrap();
+    }
+    last.write_all(get("/gate").as_bytes()).unwrap();
+    gated.pass_on();
+    read(&mut first, "gate");
+    read(&mut quick, "quick");
+    gated.pass.send(()).unwrap();
+    read(&mut last, "gate");
 }
 
 #[test]
 fn many_at_once_have_their_answers_each() {
-    let served = Served::start();
-    let mut first = served.enter();
+    let gated = Gated::new();
+    let mut first = gated.enter();
     let paths = ["/quick", "/long"];
     // Connections that are here already, and as many that come.
     let mut streams: Vec<(TcpStream, &str)> = Vec::new();
     for number in 0..100 {
         let path = paths[usize::from(number % 20 == 7)];
-        streams.push((served.ask(path), path));
+        streams.push((gated.ask(path), path));
     }
-    served.pass.send(()).unwrap();
+    gated.pass.send(()).unwrap();
     read(&mut first, "gate");
     for round in 0..3 {
         for (stream, path) in &mut streams {
             read(stream, &path[1..]);
         }
-        let gate = served.enter();
+        let gate = gated.enter();
         for (number, (stream, path)) in streams.iter_mut().enumerate() {
             *path = paths[usize::from((number + round) % 20 == 3)];
             // Pipelined by some, so that a connection has several answers in a batch.
-            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
-            let times = 1 + number % 3;
-            stream.write_all(request.repeat(times).as_bytes()).unwrap();
+            let requests = get(path).repeat(1 + number % 3);
+            stream.write_all(requests.as_bytes()).unwrap();
         }
-        served.pass.send(()).unwrap();
+        gated.pass.send(()).unwrap();
         read(&mut { gate }, "gate");
         for (number, (stream, path)) in streams.iter_mut().enumerate() {
             for _ in 0..number % 3 {

@@ -7,11 +7,9 @@
 // Helpers of tests may fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use aureon::{
-    Address, Body, BodyReader, Limits, Method, Request, Response, Router, Running, Server,
-};
+use aureon::{Address, Body, BodyReader, Limits, Method, Request, Response, Router, Server};
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 #[cfg(unix)]
 use std::os::{
     fd::{AsRawFd, IntoRawFd},
@@ -21,69 +19,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Long enough for a loaded machine, short enough to fail.
-const PATIENCE: Duration = Duration::from_secs(20);
+mod served;
 
-struct Served {
-    running: Option<Running>,
-    address: SocketAddr,
-}
-
-impl Served {
-    fn new(router: Router) -> Served {
-        Served::with(router, Limits::DEFAULT, 2)
-    }
-
-    fn with(router: Router, limits: Limits, workers: usize) -> Served {
-        let server = Server::new(router.build().unwrap())
-            .limits(limits)
-            .workers(workers);
-        let running = server.listen("127.0.0.1:0").unwrap().start().unwrap();
-        let Address::Ip(address) = running.addresses()[0].clone() else {
-            panic!("not TCP")
-        };
-        Served {
-            running: Some(running),
-            address,
-        }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream
-    }
-
-    /// One request on a connection of its own; the whole answer.
-    fn ask(&self, request: &str) -> String {
-        let mut stream = self.connect();
-        stream.write_all(request.as_bytes()).unwrap();
-        read_to_end(&mut stream)
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let Some(running) = self.running.take() else {
-            return;
-        };
-        running.stopper().drain();
-        let began = Instant::now();
-        running.join().unwrap();
-        assert!(
-            began.elapsed() < PATIENCE,
-            "the drain took {:?}",
-            began.elapsed()
-        );
-    }
-}
-
-fn read_to_end(stream: &mut impl Read) -> String {
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    String::from_utf8(bytes).unwrap()
-}
+use served::{PATIENCE, Served, read_to_end};
 
 /// Reads one answer with a Content-Length.
 fn read_answer(stream: &mut impl Read) -> (String, Vec<u8>) {

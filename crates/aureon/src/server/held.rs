@@ -31,10 +31,15 @@ impl Held {
         self.since_us = now_us;
     }
 
-    /// Adds one whose answer was made now; true when it is time to send.
+    /// Adds one as the last.
     #[inline]
-    pub(super) fn add(&mut self, id: SocketId, now_us: u64) -> bool {
+    pub(super) fn push(&mut self, id: SocketId) {
         self.ids.push(id);
+    }
+
+    /// Whether it is time to send.
+    #[inline]
+    pub(super) fn is_due(&self, now_us: u64) -> bool {
         self.ids.len() >= BATCH || now_us.saturating_sub(self.since_us) >= HELD_US_MAX
     }
 
@@ -60,15 +65,19 @@ mod tests {
         let mut held = Held::default();
         held.begin(5);
         let full: Vec<bool> = (0..BATCH as u32)
-            .map(|id| held.add(SocketId(id), 5))
+            .map(|id| {
+                held.push(SocketId(id));
+                held.is_due(5)
+            })
             .collect();
         assert_eq!(full.iter().position(|now| *now), Some(BATCH - 1));
         assert_eq!(held.get(BATCH - 1), Some(SocketId(BATCH as u32 - 1)));
         assert_eq!(held.get(BATCH), None);
         held.begin(1_000);
         assert_eq!(held.get(0), None);
-        assert!(!held.add(SocketId(1), 1_000 + HELD_US_MAX - 1));
-        assert!(held.add(SocketId(2), 1_000 + HELD_US_MAX));
+        held.push(SocketId(1));
+        assert!(!held.is_due(1_000 + HELD_US_MAX - 1));
+        assert!(held.is_due(1_000 + HELD_US_MAX));
         assert_eq!(held.get(0), Some(SocketId(1)));
     }
 }

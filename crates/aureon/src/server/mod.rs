@@ -224,7 +224,7 @@ impl Server {
         orders.keep(shares.copies, shares.unix_paths);
         let mut drivers = Vec::with_capacity(workers);
         for (listeners, proxied) in shares.sets {
-            drivers.push((SystemDriver::new(listeners)?, proxied));
+            drivers.push((SystemDriver::new(listeners, workers)?, proxied));
         }
         let ruleset = match &self.sandbox {
             Some(sandbox) => sandbox.ruleset()?.map(Arc::new),

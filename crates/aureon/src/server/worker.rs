@@ -363,7 +363,8 @@ impl<D: Driver> Worker<D> {
             return self.deliver(id);
         }
         self.desk.hold(connection);
-        if self.held.add(id, self.desk.read_us()) {
+        self.held.push(id);
+        if self.held.is_due(self.desk.read_us()) {
             self.send_held();
         }
     }
@@ -420,8 +421,7 @@ impl<D: Driver> Worker<D> {
             if let Some(connection) = self.connections.get(id) {
                 self.desk.hold(connection);
             }
-            // As the last of them.
-            self.held.add(id, 0);
+            self.held.push(id);
             return self.send_held();
         }
         self.deliver_alone(id);

@@ -290,7 +290,7 @@ mod tests {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = socket::listen_tcp(any, 1_024, false).unwrap();
         let address = socket::local_address(&listener).unwrap().unwrap();
-        (SystemDriver::new(vec![listener]).unwrap(), address)
+        (SystemDriver::new(vec![listener], 1).unwrap(), address)
     }
 
     /// What one turn of at most so long brings, in its order.
@@ -330,7 +330,7 @@ mod tests {
             let address =
                 |listener: &socket::Listener| socket::local_address(listener).unwrap().unwrap();
             let addresses = [address(&listeners[0]), address(&listeners[1])];
-            let mut driver = SystemDriver::new(listeners).unwrap();
+            let mut driver = SystemDriver::new(listeners, 1).unwrap();
             let connect = |at: usize| TcpStream::connect(addresses[at]).unwrap();
             let mut clients = Vec::new();
             if early {

@@ -1,6 +1,7 @@
 //! POSIX systems: sockets, descriptors, output, files beneath a root, signals, processes, service
 //! managers. One file each; nothing here is about one kernel alone.
 
+mod closing;
 pub mod descriptors;
 pub mod dir;
 pub mod notify;

@@ -10,11 +10,11 @@
 //! differ in is behind [`Readiness`].
 
 use super::super::{Chunk, Completion, Driver, SocketId, Wake};
+use super::closing::Closing;
 use super::descriptors;
 use super::socket::{self, Listener};
 use crate::limits::{
-    ACCEPTS_PER_TURN, BATCH, CLOSING_MAX, CLOSING_TURNS, CLOSINGS_PER_TURN_MIN,
-    RECEIVE_BUFFER_BYTES, SEND_SLICE_BYTES,
+    ACCEPTS_PER_TURN, BATCH, RECEIVE_BUFFER_BYTES, RECEIVE_ROOM_MIN, SEND_SLICE_BYTES,
 };
 use std::fs::File;
 use std::io;
@@ -168,9 +168,6 @@ struct Finished {
     completion: Completion,
 }
 
-/// Room in the buffer for another receive of a batch: what fills it is read on in the next turn.
-const RECEIVE_ROOM_MIN: usize = RECEIVE_BUFFER_BYTES / 2;
-
 /// A connection that is not registered yet.
 struct Fresh {
     id: SocketId,
@@ -196,17 +193,13 @@ pub struct ReadinessDriver<R> {
     short_from: RawFd,
     /// So many of them were taken when a connection was accepted last.
     excess: usize,
-    /// Work of the next turn.
+    /// Work of the next turn, which does not wait while there is any.
     ready: Vec<Ready>,
-    /// Of this turn.
+    /// Work of this turn, the last first.
     ready_now: Vec<Ready>,
     /// The connection accepted last, not yet received from or registered.
     fresh: Option<Fresh>,
-    /// Sockets that are done with and whose peer has gone before: given back a few in each turn.
-    /// Giving one back takes longer than answering a request, and when thousands go at once whoever
-    /// asks for something would wait for all of that.
-    closing: Vec<OwnedFd>,
-    closing_max: usize,
+    closing: Closing,
     finished: Vec<Finished>,
     /// So many of them are handed out.
     handed: usize,
@@ -220,8 +213,12 @@ pub struct ReadinessDriver<R> {
 }
 
 impl<R: Readiness> ReadinessDriver<R> {
-    /// A driver that accepts from these listeners.
-    pub fn new(listeners: Vec<Listener>) -> io::Result<ReadinessDriver<R>> {
+    /// A driver that accepts from these listeners, for one of so many workers.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no descriptors or memory left.
+    pub fn new(listeners: Vec<Listener>, workers: usize) -> io::Result<ReadinessDriver<R>> {
         let short_from = descriptors::short_from();
         let mut driver = ReadinessDriver {
             readiness: R::new()?,
@@ -237,9 +234,7 @@ impl<R: Readiness> ReadinessDriver<R> {
             ready: Vec::new(),
             ready_now: Vec::new(),
             fresh: None,
-            closing: Vec::new(),
-            // Where descriptors are few, few are held back.
-            closing_max: usize::try_from(short_from / 8).map_or(0, |few| few.min(CLOSING_MAX)),
+            closing: Closing::new(usize::try_from(short_from).unwrap_or(0), workers),
             finished: Vec::new(),
             handed: 0,
             buffer: Some(vec![0; RECEIVE_BUFFER_BYTES]),
@@ -362,8 +357,8 @@ impl<R: Readiness> ReadinessDriver<R> {
             }
             Err(error) => match error.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                    if !self.closing.is_empty() {
-                        self.closing.clear();
+                    if self.closing.len() > 0 {
+                        self.closing.close_all();
                         return self.accept(listener);
                     }
                     self.accepts_left = 0;
@@ -400,12 +395,6 @@ impl<R: Readiness> ReadinessDriver<R> {
         // Another thread may have taken it meanwhile; then the next shedding does without.
         self.reserve = self.readiness.spare();
         count
-    }
-
-    /// Gives back some of the sockets that are done with, those first that wait longest.
-    fn give_back(&mut self) {
-        let some = CLOSINGS_PER_TURN_MIN.max(self.closing.len() / CLOSING_TURNS);
-        self.closing.drain(..some.min(self.closing.len()));
     }
 
     fn insert(&mut self, fd: OwnedFd) -> SocketId {
@@ -605,7 +594,7 @@ impl<R: Readiness> Driver for ReadinessDriver<R> {
     }
 
     fn turn(&mut self, timeout_ms: Option<u32>) -> io::Result<()> {
-        let waits = self.ready.is_empty() && self.closing.is_empty();
+        let waits = self.ready.is_empty() && self.closing.len() == 0;
         let waited = self
             .readiness
             .wait(if waits { timeout_ms } else { Some(0) });
@@ -625,7 +614,7 @@ impl<R: Readiness> Driver for ReadinessDriver<R> {
                 return Some(completion);
             }
             if !self.gather() {
-                self.give_back();
+                self.closing.close_some();
                 return None;
             }
         }
@@ -773,11 +762,10 @@ impl<R: Readiness> Driver for ReadinessDriver<R> {
             socket::reset_on_close(fd.as_raw_fd());
         }
         // Closing takes the socket out of what tells of it too (epoll(7), kqueue(2)): nobody else
-        // has a copy of it.
-        if slot.ended && !reset && self.closing.len() < self.closing_max {
-            self.closing.push(fd);
-        } else {
-            drop(fd);
+        // has a copy of it. What is told of one that is held is of a generation that has gone.
+        match slot.ended && !reset {
+            true => self.closing.push(fd),
+            false => drop(fd),
         }
         if self.fresh.as_ref().is_some_and(|fresh| fresh.id == id) {
             self.fresh = None;

@@ -66,8 +66,13 @@ pub struct Iocp {
 unsafe impl Send for Iocp {}
 
 impl Iocp {
-    /// A driver that accepts from these listeners.
-    pub fn new(listeners: Vec<Listener>) -> io::Result<Iocp> {
+    /// A driver that accepts from these listeners. It holds back nothing that workers would have to
+    /// share out.
+    ///
+    /// # Errors
+    ///
+    /// Windows has no handles or memory left.
+    pub fn new(listeners: Vec<Listener>, _workers: usize) -> io::Result<Iocp> {
         let port = Arc::new(Port::new()?);
         let mut driver = Iocp {
             waker: PortWaker::new(&port),

@@ -1,0 +1,119 @@
+//! Sockets that are done with and whose peers have gone, given back a few in each turn.
+//!
+//! Giving one back takes longer than answering a request, and when thousands go at once whoever
+//! asks for something would wait for all of that. Nobody waits for these: their peers have closed
+//! before. Called by `readiness`.
+
+use crate::limits::{CLOSING_MAX, CLOSING_TURNS, CLOSINGS_PER_TURN_MIN};
+use std::os::fd::OwnedFd;
+
+/// The sockets of one worker that are to be given back, in their order.
+pub(super) struct Closing {
+    sockets: Vec<OwnedFd>,
+    max: usize,
+}
+
+impl Closing {
+    /// None yet. Of so many descriptors all workers together hold back an eighth at most.
+    pub(super) fn new(descriptors: usize, workers: usize) -> Closing {
+        Closing {
+            sockets: Vec::new(),
+            max: (descriptors / 8 / workers.max(1)).min(CLOSING_MAX),
+        }
+    }
+
+    /// Takes one, and gives it back at once when enough are held.
+    #[inline]
+    pub(super) fn push(&mut self, socket: OwnedFd) {
+        if self.sockets.len() < self.max {
+            self.sockets.push(socket);
+        }
+    }
+
+    /// How many are held.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Gives back a turn's share, those first that wait longest.
+    #[inline]
+    pub(super) fn close_some(&mut self) {
+        let some = CLOSINGS_PER_TURN_MIN.max(self.sockets.len() / CLOSING_TURNS);
+        self.sockets.drain(..some.min(self.sockets.len()));
+    }
+
+    /// Gives all of them back.
+    pub(super) fn close_all(&mut self) {
+        self.sockets.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{ErrorKind, Read};
+    use std::os::unix::net::UnixStream;
+
+    /// Pushes so many; their other ends.
+    fn push(closing: &mut Closing, count: usize) -> Vec<UnixStream> {
+        let pair = |_| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            theirs.set_nonblocking(true).unwrap();
+            closing.push(ours.into());
+            theirs
+        };
+        (0..count).map(pair).collect()
+    }
+
+    /// Whether the other end of each was given back.
+    fn given_back(peers: &mut [UnixStream]) -> Vec<bool> {
+        let is_gone = |peer: &mut UnixStream| match peer.read(&mut [0]) {
+            Ok(len) => len == 0,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                false
+            }
+        };
+        peers.iter_mut().map(is_gone).collect()
+    }
+
+    #[test]
+    fn those_go_first_that_wait_longest() {
+        let mut closing = Closing::new(8_192, 1);
+        let mut peers = push(&mut closing, CLOSINGS_PER_TURN_MIN + 2);
+        closing.close_some();
+        let mut gone = vec![true; CLOSINGS_PER_TURN_MIN];
+        gone.extend([false; 2]);
+        assert_eq!(given_back(&mut peers), gone);
+        let mut late = push(&mut closing, 1);
+        closing.close_all();
+        assert_eq!(given_back(&mut peers), vec![true; gone.len()]);
+        assert_eq!((given_back(&mut late), closing.len()), (vec![true], 0));
+        closing.close_some();
+    }
+
+    #[test]
+    fn of_many_more_go_in_a_turn() {
+        let mut closing = Closing::new(usize::MAX, 1);
+        let many = (CLOSINGS_PER_TURN_MIN + 1) * CLOSING_TURNS;
+        drop(push(&mut closing, many));
+        closing.close_some();
+        assert_eq!(closing.len(), many - CLOSINGS_PER_TURN_MIN - 1);
+        closing.close_some();
+        assert_eq!(closing.len(), many - 2 * CLOSINGS_PER_TURN_MIN - 1);
+    }
+
+    #[test]
+    fn all_workers_together_hold_an_eighth_of_the_descriptors() {
+        for (descriptors, workers, held) in [(160, 1, 20), (160, 4, 5), (160, 0, 20), (7, 1, 0)] {
+            let mut closing = Closing::new(descriptors, workers);
+            let mut peers = push(&mut closing, 21);
+            assert_eq!(closing.len(), held, "{descriptors} {workers}");
+            let mut gone = vec![false; held];
+            gone.resize(21, true);
+            assert_eq!(given_back(&mut peers), gone);
+        }
+        assert_eq!(Closing::new(1 << 20, 1).max, CLOSING_MAX);
+    }
+}

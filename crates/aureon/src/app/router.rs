@@ -199,6 +199,10 @@ impl Router {
     }
 
     /// Answers one method of a path.
+    ///
+    /// The handler runs on the worker, between the requests of others: what it waits for, every
+    /// connection of that worker waits for, and answers that were made just before it too. One that
+    /// may wait, for a disk or another server, is for [`Router::blocking`].
     #[track_caller]
     pub fn route<F, R>(&mut self, method: Method, path: &str, handler: F) -> &mut Router
     where

@@ -52,8 +52,13 @@ impl Closing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::{Completion, Driver, SystemDriver, socket};
+    use std::fs::File;
     use std::io::{ErrorKind, Read};
+    use std::iter::from_fn;
+    use std::net::{SocketAddr, TcpStream};
     use std::os::unix::net::UnixStream;
+    use std::process::Command;
 
     /// Pushes so many; their other ends.
     fn push(closing: &mut Closing, count: usize) -> Vec<UnixStream> {
@@ -115,5 +120,46 @@ mod tests {
             assert_eq!(given_back(&mut peers), gone);
         }
         assert_eq!(Closing::new(1 << 20, 1).max, CLOSING_MAX);
+    }
+
+    #[test]
+    fn who_comes_gets_the_descriptors_that_are_held_back() {
+        const CHILD: &str = "AUREON_TEST_FEW_DESCRIPTORS";
+        if std::env::var_os(CHILD).is_none() {
+            // The limit is the whole process's, so the test runs itself once more with a small one.
+            let output = Command::new("sh")
+                .args(["-c", "ulimit -n 64 && exec \"$0\" --exact \"$1\""])
+                .arg(std::env::current_exe().unwrap())
+                .arg("sys::unix::closing::tests::who_comes_gets_the_descriptors_that_are_held_back")
+                .env(CHILD, "1")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(said.contains("1 passed"), "{said}");
+            return;
+        }
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = socket::listen_tcp(any, 16, false).unwrap();
+        let address = socket::local_address(&listener).unwrap().unwrap();
+        let mut driver = SystemDriver::new(vec![listener], 1).unwrap();
+        let leaves = TcpStream::connect(address).unwrap();
+        driver.turn(Some(5_000)).unwrap();
+        assert!(matches!(driver.next(), Some(Completion::Accepted { .. })));
+        assert!(driver.next().is_none());
+        // Both in one turn: who leaves comes first, and is held back.
+        drop(leaves);
+        let _comes = TcpStream::connect(address).unwrap();
+        driver.turn(Some(5_000)).unwrap();
+        let Some(Completion::Closed { id }) = driver.next() else {
+            panic!("the end was not told")
+        };
+        let taken: Vec<File> = from_fn(|| File::open("/dev/null").ok()).collect();
+        driver.close(id, false);
+        assert!(File::open("/dev/null").is_err() && !taken.is_empty());
+        let told = driver.next();
+        assert!(
+            matches!(told, Some(Completion::Accepted { .. })),
+            "{told:?}"
+        );
     }
 }

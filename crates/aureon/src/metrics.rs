@@ -116,7 +116,8 @@ pub enum Ending {
     SourceFailed,
     /// The drain deadline cut it off, or it kept us waiting when there was no room for others.
     CutOff,
-    /// The handler answered after `answer_timeout_ms`, when the peer had its 503 already.
+    /// The handler failed when the exchange had ended and was counted already: the peer had its
+    /// 503 after `answer_timeout_ms`, or was gone. Such a failure is told, and not counted again.
     AnswerLate,
 }
 
@@ -131,13 +132,12 @@ impl Ending {
         Ending::AnswerLate,
     ];
 
-    /// Every way but the usual one.
-    pub const CUT: [Ending; 5] = [
+    /// Every way that is counted but the usual one.
+    pub const CUT: [Ending; 4] = [
         Ending::PeerGone,
         Ending::WriteStalled,
         Ending::SourceFailed,
         Ending::CutOff,
-        Ending::AnswerLate,
     ];
 
     /// A stable name for logs.

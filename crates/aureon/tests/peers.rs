@@ -95,6 +95,28 @@ fn a_connection_too_many_is_reset_and_nobody_else_notices() {
     assert!(answered);
 }
 
+#[test]
+fn a_proxy_that_is_trusted_may_have_any_number() {
+    let mut trust = Trust::new();
+    assert!(trust.add("192.0.2.1"));
+    let mut router = Router::new();
+    router.trust(trust);
+    let app = router.build().unwrap();
+    let mut simulation = Simulation::observed(1, Faults::default(), app, LIMITS, None);
+    let world = simulation.world.clone();
+    let connect = |ip: &str| -> Vec<usize> {
+        let each = |port| world.connect_from(PeerAddress::Ip(address(ip, port)));
+        (0..10).map(each).collect()
+    };
+    let (proxy, other) = (connect("192.0.2.1"), connect("192.0.2.2"));
+    simulation.settle(1_000);
+    let stay = |clients: &[usize]| {
+        let is_open = |client: &&usize| !world.client(**client, |client| client.closed);
+        clients.iter().filter(is_open).count()
+    };
+    assert_eq!((stay(&proxy), stay(&other)), (10, 2));
+}
+
 /// A server behind a proxy on loopback, whose one handler waits until it is let go.
 fn behind_a_proxy(heard: Heard) -> (aureon::Running, SocketAddr, Receiver<()>, Sender<()>) {
     let (entered, began) = channel();

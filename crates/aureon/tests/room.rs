@@ -7,6 +7,8 @@
 // Helpers of tests may fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use aureon::app::Peer;
+use aureon::limits::Limit;
 use aureon::server::sim::Simulation;
 use aureon::sys::sim::Faults;
 use aureon::{App, Limits, Observer, Request, Response, Router};
@@ -343,6 +345,9 @@ fn a_shortage_of_descriptors_is_told_once_however_long_it_lasts() {
             assert_eq!(what, "accept");
             self.0.fetch_add(1, Ordering::Relaxed);
         }
+        fn on_limit(&self, _worker: usize, _peer: Peer, limit: Limit) {
+            panic!("{} is blamed for it", limit.name());
+        }
     }
     let told = Arc::new(AtomicUsize::new(0));
     let observer: Box<dyn Observer> = Box::new(Told(Arc::clone(&told)));
@@ -356,6 +361,11 @@ fn a_shortage_of_descriptors_is_told_once_however_long_it_lasts() {
             pass(&mut simulation, 250);
         }
         assert_eq!(told.load(Ordering::Relaxed), times);
+        let limits_hit = simulation.metrics().limits;
+        assert!(
+            limits_hit.iter().all(|(_, hits)| *hits == 0),
+            "{limits_hit:?}"
+        );
         simulation.world.set_short(false);
         pass(&mut simulation, 11_000);
     }

@@ -7,7 +7,11 @@
 // Helpers of tests may fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use aureon::{Address, Body, BodyReader, Limits, Method, Request, Response, Router, Server};
+use aureon::metrics::Series;
+use aureon::{
+    Address, Body, BodyReader, Ending, Exchange, Limits, Method, Observer, Request, Response,
+    Router, Server,
+};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 #[cfg(unix)]
@@ -16,7 +20,7 @@ use std::os::{
     unix::net::UnixStream,
 };
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 mod served;
@@ -357,6 +361,80 @@ fn an_answer_that_does_not_come_is_given_up() {
     );
     let_go.send(()).unwrap();
     assert!(served.ask(GET_CLOSE).ends_with("hello"));
+}
+
+/// Status, ending and what went wrong of each exchange.
+struct Told(Mutex<Sender<(u16, Ending, String)>>);
+
+impl Observer for Told {
+    fn on_exchange(&self, exchange: &Exchange<'_, '_>) {
+        assert_eq!(
+            (exchange.route, exchange.request.path()),
+            ("/gated", "/gated")
+        );
+        let fault = exchange.fault.map(|fault| fault.message().to_owned());
+        let told = (
+            exchange.status.code(),
+            exchange.ending,
+            fault.unwrap_or_default(),
+        );
+        self.0.lock().unwrap().send(told).unwrap();
+    }
+}
+
+#[test]
+fn who_gets_no_answer_from_a_handler_is_told_at_once_and_counted_once() {
+    let (begun, has_begun) = channel();
+    let (let_go, gate) = channel::<()>();
+    let (tell, told) = channel();
+    let gate = Mutex::new((begun, gate));
+    let mut router = Router::new();
+    router.blocking(
+        Method::Get,
+        "/gated",
+        move |_: &Request<'_>| -> &'static str {
+            let gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
+            gate.0.send(()).unwrap();
+            gate.1.recv().unwrap();
+            panic!("it went wrong later")
+        },
+    );
+    let limits = Limits {
+        answer_timeout_ms: 300,
+        ..Limits::DEFAULT
+    };
+    let server = Server::new(router.build().unwrap())
+        .limits(limits)
+        .workers(1);
+    let served = Served::start(server.metrics(true).observer(Told(Mutex::new(tell))));
+    let ask = || {
+        let stream = served.send(GATED);
+        has_begun.recv_timeout(PATIENCE).unwrap();
+        stream
+    };
+    let next = || told.recv_timeout(PATIENCE).unwrap();
+    // The handler has not returned yet.
+    assert!(read_to_end(&mut ask()).starts_with("HTTP/1.1 503 "));
+    let (status, ending, fault) = next();
+    assert_eq!((status, ending), (503, Ending::Complete));
+    assert!(fault.contains("answer_timeout"), "{fault}");
+    let_go.send(()).unwrap();
+    // What it did since is told, but is no other exchange.
+    let late = (500, Ending::AnswerLate, "it went wrong later".to_owned());
+    assert_eq!(next(), late);
+    let running = served.running.as_ref().unwrap();
+    let counted = || {
+        let metrics = running.metrics();
+        let series = metrics.series.iter().map(Series::count);
+        let cut = metrics.exchanges_cut.iter().map(|(_, count)| count);
+        (series.sum::<u64>(), cut.sum::<u64>())
+    };
+    assert_eq!(counted(), (1, 0));
+    let _waiting = ask();
+    running.stopper().halt();
+    assert_eq!(next().1, Ending::CutOff);
+    assert_eq!(counted(), (2, 1));
+    let_go.send(()).unwrap();
 }
 
 #[test]

@@ -512,12 +512,20 @@ fn failed(fault: Fault) -> Response {
         Fault::Missing => Response::from(Status::NOT_FOUND),
         Fault::Denied => Response::from(Status::FORBIDDEN),
         Fault::Exhausted => {
-            Response::from(Status::SERVICE_UNAVAILABLE).with_field("Retry-After", "1")
+            let why = "no descriptor or memory is left for a file, or it does not stop changing";
+            let response = because(Status::SERVICE_UNAVAILABLE, why);
+            response.with_field("Retry-After", "1")
         }
-        Fault::Broken => {
-            let mut response = Response::from(Status::INTERNAL_SERVER_ERROR);
-            response.set_fault(Cause::error("the file system failed to read a file"));
-            response
-        }
+        Fault::Broken => because(
+            Status::INTERNAL_SERVER_ERROR,
+            "the file system failed to read a file",
+        ),
     }
+}
+
+/// An answer with its reason for the log.
+fn because(status: Status, why: &str) -> Response {
+    let mut response = Response::from(status);
+    response.set_fault(Cause::error(why));
+    response
 }

@@ -141,8 +141,7 @@ impl Connection {
 /// An exchange that waits for bytes, for another thread, or for the peer to take its answer.
 #[derive(Debug)]
 pub(super) struct Suspended {
-    /// `None` while the pool has it.
-    pub(super) request: Option<Box<RequestOwned>>,
+    pub(super) request: Box<RequestOwned>,
     /// The application that `matched` belongs to; a reload may have put another in force.
     pub(super) shared: Lent,
     pub(super) matched: Match,
@@ -166,7 +165,7 @@ pub(super) struct Suspended {
 
 impl Suspended {
     pub(super) fn new(
-        request: Option<Box<RequestOwned>>,
+        request: Box<RequestOwned>,
         shared: Lent,
         matched: Match,
         now_us: u64,

@@ -12,8 +12,8 @@ use super::peers::Peers;
 use super::pool::Pool;
 use super::report::{Outcome, Times};
 use crate::app::{
-    App, Body, BodyReader, LaterSlot, Match, Notify, Pipe, PipeReader, Request, RequestOwned,
-    Response, Work, run_producer,
+    App, Body, BodyReader, Fault, LaterSlot, Match, Notify, Pipe, PipeReader, Request,
+    RequestOwned, Response, Work, run_producer,
 };
 use crate::http::write::Preamble;
 use crate::http::{
@@ -256,7 +256,7 @@ impl<D: Driver> Desk<D> {
         if connection.began_us == 0 {
             connection.began_us = self.now_us;
         }
-        let mut suspended = self.suspend(Some(Box::new(request)), matched, self.now_us);
+        let mut suspended = self.suspend(Box::new(request), matched, self.now_us);
         suspended.body = Vec::with_capacity(room);
         suspended.body_max = body_max;
         connection.exchange = Some(Box::new(suspended));
@@ -314,13 +314,11 @@ impl<D: Driver> Desk<D> {
                 body,
                 ..
             } = *suspended;
-            if let Some(request) = request {
-                self.with_shared(shared, |desk| {
-                    let head = *request.borrow().head();
-                    let work = desk.shared.app.work(&matched);
-                    desk.answer(connection, key, head, &matched, work, &body);
-                });
-            }
+            self.with_shared(shared, |desk| {
+                let head = *request.borrow().head();
+                let work = desk.shared.app.work(&matched);
+                desk.answer(connection, key, head, &matched, work, &body);
+            });
         }
         at
     }
@@ -328,6 +326,12 @@ impl<D: Driver> Desk<D> {
     #[inline(always)]
     fn request<'a>(&self, connection: &Connection, head: Head<'a>, body: &'a [u8]) -> Request<'a> {
         Request::taken_at(self.driver.unix_us(), head, body, connection.peer)
+    }
+
+    /// A request whose handler is on the pool, for telling what became of it if no answer comes in
+    /// time: a copy, because the other one is the handler's until it returns.
+    fn request_told(&self, connection: &Connection, head: Head<'_>) -> Box<RequestOwned> {
+        Box::new(self.request(connection, head, &[]).to_owned())
     }
 
     /// Runs the handler, here or on the pool.
@@ -360,6 +364,7 @@ impl<D: Driver> Desk<D> {
     ) {
         let (shared, mailbox) = (Arc::clone(&*self.shared), Arc::clone(&self.mailbox));
         let owned = Box::new(request.to_owned());
+        let told = self.request_told(connection, *request.head());
         let job_matched = matched.clone();
         let job = Box::new(move || {
             let response = Box::new(shared.app.answer(&job_matched, &owned.borrow()));
@@ -372,7 +377,7 @@ impl<D: Driver> Desk<D> {
             });
         });
         match self.shared.pool.run(job) {
-            Ok(()) => self.wait(connection, self.suspend(None, matched.clone(), self.now_us)),
+            Ok(()) => self.wait(connection, self.suspend(told, matched.clone(), self.now_us)),
             Err(_) => self.overloaded(connection, key, request, matched),
         }
     }
@@ -423,7 +428,8 @@ impl<D: Driver> Desk<D> {
         if self.shared.pool.run(job).is_err() {
             return self.overloaded(connection, key, &request, &matched);
         }
-        let mut suspended = self.suspend(None, matched, self.now_us);
+        let told = self.request_told(connection, head);
+        let mut suspended = self.suspend(told, matched, self.now_us);
         suspended.body_max = upload_max;
         if !connection.session.wants_body() {
             writer.finish();
@@ -436,12 +442,7 @@ impl<D: Driver> Desk<D> {
     }
 
     /// An exchange that can not end where it began.
-    fn suspend(
-        &self,
-        request: Option<Box<RequestOwned>>,
-        matched: Match,
-        started_us: u64,
-    ) -> Suspended {
+    fn suspend(&self, request: Box<RequestOwned>, matched: Match, started_us: u64) -> Suspended {
         Suspended::new(request, Rc::clone(&self.shared), matched, started_us)
     }
 
@@ -467,7 +468,7 @@ impl<D: Driver> Desk<D> {
         matched: &Match,
     ) {
         self.block.hit(Limit::PoolQueueMax);
-        let response = Response::new(Status::SERVICE_UNAVAILABLE).with_field("Retry-After", "1");
+        let response = unavailable("no thread is free and too many wait for one: pool_queue_max");
         self.respond(connection, key, request, matched, response, self.now_us);
     }
 
@@ -508,7 +509,6 @@ impl<D: Driver> Desk<D> {
             started_us,
             ..
         } = *suspended;
-        let Some(request) = request else { return };
         let request = request.borrow();
         let began = Rc::clone(&shared);
         began.app.finish(&matched, &request, &mut response);
@@ -572,7 +572,7 @@ impl<D: Driver> Desk<D> {
     ) {
         let mut body = response.take_body();
         if let Body::Later(mut later) = body {
-            let owned = Some(Box::new(request.to_owned()));
+            let owned = Box::new(request.to_owned());
             later.bind(Arc::clone(&self.mailbox) as Arc<dyn Notify>, key);
             let mut suspended = self.suspend(owned, matched.clone(), started_us);
             suspended.later = Some(later);
@@ -588,7 +588,7 @@ impl<D: Driver> Desk<D> {
         if delimiter == Delimiter::Nothing {
             return self.end(connection, request, matched, &response, 0, started_us);
         }
-        let owned = Some(Box::new(request.to_owned()));
+        let owned = Box::new(request.to_owned());
         let mut suspended = self.suspend(owned, matched.clone(), started_us);
         if self.watched {
             suspended.answered_us = self.driver.now_us();
@@ -729,21 +729,11 @@ impl<D: Driver> Desk<D> {
             started_us,
             ..
         } = *suspended;
-        let response = Response::new(Status::SERVICE_UNAVAILABLE).with_field("Retry-After", "1");
-        match request {
-            Some(request) => {
-                let request = request.borrow();
-                self.with_shared(shared, |desk| {
-                    desk.respond(connection, key, &request, &matched, response, started_us);
-                });
-            }
-            // The pool has the request: the observer hears of it when the thread comes back.
-            None => {
-                self.send_head(connection, &response, Some(0));
-                connection.session.send_end(&mut self.out);
-                self.enter(connection, Phase::Closing);
-            }
-        }
+        let response = unavailable("the handler gave no answer in time: answer_timeout");
+        let request = request.borrow();
+        self.with_shared(shared, |desk| {
+            desk.respond(connection, key, &request, &matched, response, started_us);
+        });
     }
 
     /// The connection ends in the middle of an exchange.
@@ -767,16 +757,21 @@ impl<D: Driver> Desk<D> {
             started_us,
             answered_us,
         };
-        if let Some(request) = request {
-            let outcome = Outcome {
-                status,
-                bytes: bytes_sent,
-                fault: fault.as_deref(),
-                ending,
-            };
-            self.with_shared(shared, |desk| {
-                desk.report(&request.borrow(), &matched, times, outcome);
-            });
-        }
+        let outcome = Outcome {
+            status,
+            bytes: bytes_sent,
+            fault: fault.as_deref(),
+            ending,
+        };
+        self.with_shared(shared, |desk| {
+            desk.report(&request.borrow(), &matched, times, outcome);
+        });
     }
+}
+
+/// An answer that could not be had now, with the reason for the log.
+fn unavailable(why: &str) -> Response {
+    let mut response = Response::new(Status::SERVICE_UNAVAILABLE).with_field("Retry-After", "1");
+    response.set_fault(Fault::error(why));
+    response
 }

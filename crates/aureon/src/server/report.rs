@@ -50,12 +50,14 @@ impl<D: Driver> Desk<D> {
         };
         let duration_us = now_us.saturating_sub(started_us);
         let (route, row) = self.shared.app.route(matched);
-        if self.block.timed {
-            let status = outcome.status.code();
-            self.block
-                .record(row, request.method(), status, duration_us);
+        if outcome.ending != Ending::AnswerLate {
+            if self.block.timed {
+                let status = outcome.status.code();
+                self.block
+                    .record(row, request.method(), status, duration_us);
+            }
+            self.block.ended(outcome.ending);
         }
-        self.block.ended(outcome.ending);
         let Some(observer) = &self.shared.observer else {
             return;
         };

@@ -10,7 +10,8 @@
 //!  any ── an error of the peer's ──▶ Closing ──▶ Linger ──▶ closed
 //! ```
 //!
-//! The worker shares nothing mutable with another one but the orders it is given.
+//! The worker shares nothing mutable with another one but the orders it is given, the pool's queue
+//! and the counts of connections by address (`peers`).
 
 use super::body::{discard, upload};
 use super::connection::{Connection, Connections, Phase};
@@ -235,8 +236,10 @@ impl<D: Driver> Worker<D> {
         if let Some((_, error)) = &shortage {
             self.tell_trouble(error);
         }
-        if full || excess > 0 {
+        if full {
             self.desk.block.hit(Limit::ConnectionsMax);
+        }
+        if full || excess > 0 {
             // Places that came free before this one was taken are in the count already.
             (self.crowded, self.gone) = (excess.max(1), 0);
             self.desk.driver.accept_pause();
@@ -247,6 +250,8 @@ impl<D: Driver> Worker<D> {
     fn make_room(&mut self, least: usize) -> Result<(), u64> {
         let (limits, now_ms) = (self.desk.shared.limits, self.desk.now_ms);
         let choice = room::choose(&self.connections, &limits, now_ms, least);
+        // A shortage of descriptors was told as the trouble that it is.
+        let full = self.connections.len() >= self.connections_max();
         let soonest_ms = now_ms + ROOM_LOOK_MS;
         let mut next_ms = choice.next_ms.unwrap_or(u64::MAX).max(soonest_ms);
         let mut made = false;
@@ -260,7 +265,7 @@ impl<D: Driver> Worker<D> {
                 next_ms = soonest_ms;
                 continue;
             }
-            if let (false, Some(observer)) = (made, &self.desk.shared.observer) {
+            if let (true, false, Some(observer)) = (full, made, &self.desk.shared.observer) {
                 observer.on_limit(self.desk.worker, connection.peer, Limit::ConnectionsMax);
             }
             // What others have not taken is worth the kernel's memory.
@@ -550,7 +555,8 @@ impl<D: Driver> Worker<D> {
         self.go_on(id);
     }
 
-    /// A letter for an exchange that is over: only the observer wants to know.
+    /// A letter for an exchange that is over and was told: what went wrong in the handler since is
+    /// told too.
     fn on_stale(&mut self, letter: Letter) {
         let Letter::Answer {
             shared,
@@ -562,6 +568,9 @@ impl<D: Driver> Worker<D> {
         else {
             return;
         };
+        if response.fault().is_none() {
+            return;
+        }
         let times = Times {
             began_us: 0,
             started_us: 0,

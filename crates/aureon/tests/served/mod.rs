@@ -28,9 +28,12 @@ impl Served {
 
     /// One with these limits and so many workers.
     pub(crate) fn with(router: Router, limits: Limits, workers: usize) -> Served {
-        let server = Server::new(router.build().unwrap())
-            .limits(limits)
-            .workers(workers);
+        let server = Server::new(router.build().unwrap());
+        Served::start(server.limits(limits).workers(workers))
+    }
+
+    /// This one.
+    pub(crate) fn start(server: Server) -> Served {
         let running = server.listen("127.0.0.1:0").unwrap().start().unwrap();
         let Address::Ip(address) = running.addresses()[0].clone() else {
             panic!("not TCP")

@@ -363,7 +363,7 @@ mod tests {
             host: b"",
             user_agent: b"",
             referer: b"",
-            slow: false,
+            slow: None,
             request_id: None,
             route: "",
             ending: None,

@@ -5,13 +5,14 @@
 //! that asks DNS where to listen binds to surprises. Binding itself is the engine's business;
 //! [`probe`] only asks in advance so that the answer can name the address.
 
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use aureon::sys::process::{self, Access};
 use aureon::sys::socket;
 
+use crate::machine::directory_of;
 use crate::problem::{Exit, with_error};
 
 /// One address, ready to be bound.
@@ -120,15 +121,15 @@ fn parse_bare(word: &str, port: u16) -> Option<Parsed> {
 }
 
 /// Asks the system whether the address can be bound now. A port that somebody serves is taken
-/// even when he shares it by `SO_REUSEPORT`, which this listener does not ask for. Of a Unix
-/// socket only the directory is looked at; the engine knows a stale one from a live one.
+/// even when he shares it by `SO_REUSEPORT`, which this listener does not ask for. Nothing is made.
 pub fn probe(address: &Address) -> io::Result<()> {
     match address {
         Address::Ip(address) => socket::probe_tcp(*address).map(drop),
-        Address::Unix(path) => match Path::new(path).parent() {
-            Some(above) if above != Path::new("") => fs::metadata(above).map(drop),
-            _ => Ok(()),
-        },
+        Address::Unix(path) => {
+            let path = Path::new(path);
+            socket::probe_unix(path)?;
+            process::may(&directory_of(path), Access::Write)
+        }
     }
 }
 

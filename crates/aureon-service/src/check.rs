@@ -125,14 +125,19 @@ impl Report {
     pub fn new(loaded: &Loaded) -> Report {
         let mut problems = problems(loaded);
         let mut addresses = Vec::new();
+        let mut look = |address: &Address, key: &str| {
+            let error = address::probe(address).err()?;
+            let what = address::explain(address, &error);
+            let problem = Problem::of(place_of(loaded, key), &[&what], &[]);
+            problems.push((address::exit_of(&error), problem));
+            Some(())
+        };
         for address in present_addresses(loaded, &|_| true) {
-            let error = address::probe(&address).err();
-            addresses.push((address.clone(), error.is_none()));
-            problems.extend(error.map(|error| {
-                let what = address::explain(&address, &error);
-                let place = place_of(loaded, "listen");
-                (address::exit_of(&error), Problem::of(place, &[&what], &[]))
-            }));
+            let free = look(&address, "listen").is_none();
+            addresses.push((address, free));
+        }
+        for address in &loaded.admin {
+            look(address, "admin");
         }
         Report {
             addresses,

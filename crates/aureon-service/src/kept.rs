@@ -433,7 +433,7 @@ mod tests {
             host: choices.of::<Vec<u8>>(texts),
             user_agent: choices.of::<Vec<u8>>(texts),
             referer: b"",
-            slow: choices.below(9) == 0,
+            slow: (choices.below(9) == 0).then_some("send"),
             request_id: None,
             route: choices.of::<String>(routes),
             ending: None,

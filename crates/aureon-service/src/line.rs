@@ -101,7 +101,7 @@ pub struct Line<'a> {
     pub status: u16,
     /// Bytes sent, head included.
     pub bytes: u64,
-    /// Microseconds from the head's first byte to the answer's last.
+    /// Microseconds from the request's last byte to the answer's last.
     pub duration_us: u64,
     /// Address of the client; none on a Unix socket.
     pub client: Option<std::net::IpAddr>,
@@ -111,8 +111,8 @@ pub struct Line<'a> {
     pub user_agent: &'a [u8],
     /// Referer as sent; its query is not written.
     pub referer: &'a [u8],
-    /// It took longer than it should.
-    pub slow: bool,
+    /// It took longer than it should, the most of it in this stage.
+    pub slow: Option<&'static str>,
     /// The request's id, if it has one.
     pub request_id: Option<&'a RequestId>,
     /// Template of the route that answered, if one did.
@@ -178,7 +178,7 @@ impl Line<'_> {
     pub fn level(&self) -> Level {
         if self.fault.is_some() || self.status >= 500 {
             Level::Error
-        } else if self.slow {
+        } else if self.slow.is_some() {
             Level::Warn
         } else {
             Level::Info
@@ -273,7 +273,7 @@ impl Line<'_> {
             }
         }
         pen.blocks(kept.routes.of(self.route).blocks());
-        if self.slow || self.ending.is_some() || self.fault.is_some() {
+        if self.slow.is_some() || self.ending.is_some() || self.fault.is_some() {
             pen.copy(rarely(&mut kept.rare, |out| self.write_rare_end(out)));
         } else {
             pen.fixed(b"\"}\n");
@@ -285,8 +285,9 @@ impl Line<'_> {
     fn write_rare_end(&self, out: &mut Vec<u8>) {
         out.push(b'"');
         let mut object = Object::resume(out);
-        if self.slow {
+        if let Some(stage) = self.slow {
             object.bool("slow", true);
+            object.string("stage", stage);
         }
         if let Some(ending) = self.ending {
             object.string("ending", ending);
@@ -332,8 +333,9 @@ impl Line<'_> {
         write_short_duration(self.duration_us, pen);
         pad_left_aligned(pen, from, 8);
         pen.put(kept.client.address(self.client));
-        if self.slow {
-            pen.put(b" slow");
+        if let Some(stage) = self.slow {
+            pen.put(b" slow to ");
+            pen.put(stage.as_bytes());
         }
         if let Some(ending) = self.ending {
             pen.put(b" ");
@@ -439,7 +441,7 @@ mod tests {
         host: b"localhost:8080",
         user_agent: b"curl/8",
         referer: b"",
-        slow: false,
+        slow: None,
         request_id: None,
         route: "/api/greet",
         ending: None,
@@ -597,10 +599,14 @@ mod tests {
 
     #[test]
     fn a_slow_exchange_is_a_warning_that_says_so() {
-        let slow = Line { slow: true, ..LINE };
+        let slow = Line {
+            slow: Some("send"),
+            ..LINE
+        };
         assert_eq!(json(&slow)["slow"], true);
+        assert_eq!(json(&slow)["stage"], "send");
         assert_eq!(json(&slow)["level"], "warn");
-        assert!(written(&slow, Form::Pretty(false)).ends_with("127.0.0.1 slow\n"));
+        assert!(written(&slow, Form::Pretty(false)).ends_with("127.0.0.1 slow to send\n"));
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Sources {
         let ready = self.health.state() == State::Serving;
         families.gauge(
             "aureon_ready",
-            "1 while the service wants requests, 0 while it starts or drains.",
+            "1 while the service wants requests, 0 while it starts or drains; checks do not count.",
             u64::from(ready),
         );
         families.counter(

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aureon::app::Peer;
+use aureon::app::{Fault, Peer};
 use aureon::limits::Limit;
 use aureon::server::{Ending, Exchange, Observer};
 
@@ -113,11 +113,13 @@ impl Observer for LogObserver {
             exchanges.record(exchange, client, path.bytes());
         }
         let policy = &self.logging.policy;
-        let slow = policy.is_slow(exchange.duration_us);
+        let slow = policy
+            .is_slow(exchange.duration_us)
+            .then(|| stage(exchange.duration_us, exchange.send_us));
         let failed = exchange.fault.is_some() || exchange.status.code() >= 500;
         let wanted = match policy.level() {
             Level::Info => policy.logs_health() || !health::is_probe(exchange.route),
-            Level::Warn => slow,
+            Level::Warn => slow.is_some(),
             Level::Error => false,
         };
         if !wanted && !failed {
@@ -155,6 +157,9 @@ impl Observer for LogObserver {
                 .map(|fault| (fault.message(), fault.is_panic())),
         };
         with_lines(|lines| log.push_line(exchange.worker, lines, &line));
+        if let (Form::Combined, Some(fault)) = (log.form(), exchange.fault) {
+            self.tell_fault(exchange, fault);
+        }
     }
 
     fn on_turn_end(&self, worker: usize) {
@@ -174,7 +179,7 @@ impl Observer for LogObserver {
             host: b"",
             user_agent: b"",
             referer: b"",
-            slow: false,
+            slow: None,
             request_id: None,
             route: "",
             ending: Some(error.name()),
@@ -186,18 +191,48 @@ impl Observer for LogObserver {
     fn on_limit(&self, worker: usize, peer: Peer, limit: Limit) {
         let address = peer.address().map(|address| address.ip().to_string());
         let from = address.unwrap_or_default();
-        self.tell(worker, &self.limits, "warn", &[limit.name(), ": ", &from]);
+        let parts = [limit.name(), ": ", &from];
+        self.tell(worker, &self.limits, Level::Warn, &parts);
     }
 
     fn on_trouble(&self, worker: usize, what: &'static str, error: &io::Error) {
         let parts = [what, ": ", &error.to_string()];
-        self.tell(worker, &self.troubles, "error", &parts);
+        self.tell(worker, &self.troubles, Level::Error, &parts);
+    }
+}
+
+/// The stage that took the most of an exchange's time; what was received before is not in it.
+fn stage(duration_us: u64, send_us: u64) -> &'static str {
+    match send_us > duration_us / 2 {
+        true => "send",
+        false => "handle",
     }
 }
 
 impl LogObserver {
+    /// A line for what went wrong, where the form of the log has no place for it.
+    #[cold]
+    fn tell_fault(&self, exchange: &Exchange<'_, '_>, fault: &Fault) {
+        let kind = if fault.is_panic() {
+            "panic in "
+        } else {
+            "error in "
+        };
+        let message = [kind, exchange.route, ": ", fault.message()].concat();
+        let event = Event {
+            unix_ms: exchange.ended_unix_us / 1_000,
+            level: Level::Error.name(),
+            message: &message,
+            count: ("status", u64::from(exchange.status.code())),
+        };
+        with_lines(|lines| self.logging.log.push_event(exchange.worker, lines, &event));
+    }
+
     /// One line a second of what comes in floods, with the count that it stands for.
-    fn tell(&self, worker: usize, flood: &Flood, level: &'static str, parts: &[&str]) {
+    fn tell(&self, worker: usize, flood: &Flood, level: Level, parts: &[&str]) {
+        if level > self.logging.policy.level() {
+            return;
+        }
         let now = now_ms();
         let Some(times) = flood.rise(now) else {
             return;
@@ -206,7 +241,7 @@ impl LogObserver {
         let count = ("times", times);
         let event = Event {
             unix_ms: now,
-            level,
+            level: level.name(),
             message: &message,
             count,
         };
@@ -217,6 +252,13 @@ impl LogObserver {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longer_stage_is_the_slow_one() {
+        assert_eq!(stage(2_000_000, 0), "handle");
+        assert_eq!(stage(2_000_000, 1_000_000), "handle");
+        assert_eq!(stage(2_000_000, 1_000_001), "send");
+    }
 
     #[test]
     fn a_flood_has_a_line_a_second_and_a_clock_that_goes_back_silences_none() {

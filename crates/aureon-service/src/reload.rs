@@ -53,7 +53,7 @@ impl Reload {
     ///
     /// One line for each reason why everything stays as it was.
     pub fn reload(&mut self, stopper: &Stopper) -> Result<Vec<String>, Vec<String>> {
-        let loaded = self.source.load().map_err(|problems| {
+        let mut loaded = self.source.load().map_err(|problems| {
             let mut lines = Vec::new();
             for problem in &problems {
                 lines.push(problem.show());
@@ -63,6 +63,8 @@ impl Reload {
         if let Some(problem) = sandbox::problem(&loaded) {
             return Err(vec![problem.show()]);
         }
+        let mut changes = self.changes(&loaded);
+        self.keep_fixed(&mut loaded);
         let app = build_app(self.routes.clone(), &loaded.config, &self.lasting)
             .map_err(|failure| failure.lines)?;
         if let (Some(sandbox), Some(root)) = (&self.sandbox, &loaded.config.root)
@@ -70,13 +72,27 @@ impl Reload {
         {
             return Err(vec![reason]);
         }
-        let mut changes = self.changes(&loaded);
         if !stopper.reload(app, loaded.config.limits) {
             changes.push("a worker is held by a handler and follows when that returns".to_owned());
         }
         self.logging.policy.apply(&loaded.config);
         self.loaded = loaded;
         Ok(changes)
+    }
+
+    /// Puts back what a running process can not change, so that what is told to be in force is.
+    fn keep_fixed(&self, loaded: &mut Loaded) {
+        let rows = SETTINGS.iter().zip(&mut loaded.places);
+        for ((setting, place), before) in rows.zip(&self.loaded.places) {
+            if FIXED.contains(&setting.key) {
+                setting.set(&mut loaded.config, setting.get(&self.loaded.config));
+                place.clone_from(before);
+            }
+        }
+        loaded.addresses.clone_from(&self.loaded.addresses);
+        loaded.optional.clone_from(&self.loaded.optional);
+        loaded.proxied.clone_from(&self.loaded.proxied);
+        loaded.admin.clone_from(&self.loaded.admin);
     }
 
     fn changes(&self, loaded: &Loaded) -> Vec<String> {

@@ -38,7 +38,7 @@ pub struct Config {
     pub spa: bool,
     /// Whether text is compressed on the fly when no compressed sibling exists.
     pub gzip: bool,
-    /// Whether `nosniff` and a referrer policy are sent with every answer.
+    /// Whether fields that keep a browser from guessing are sent: see `routes`.
     pub security_headers: bool,
     /// Peers whose word about their clients is believed: networks, `loopback`, `private`, `unix`.
     pub trusted_proxies: Vec<String>,
@@ -256,7 +256,7 @@ pub const SETTINGS: &[Setting] = &[
     setting! { "gzip", None, Kind::Bool, gzip,
     "Compress text when no compressed sibling exists" },
     setting! { "security_headers", None, Kind::Bool, security_headers,
-    "Send nosniff and a referrer policy with every answer" },
+    "Send nosniff, frame, opener and referrer policies" },
     setting! { "trusted_proxies", None, Kind::List, trusted_proxies,
     "Whose X-Forwarded-For is believed: networks, loopback" },
     setting! { "client_address_from", None, Kind::Choice(&["x-forwarded-for", "forwarded"]),

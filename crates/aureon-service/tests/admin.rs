@@ -207,9 +207,25 @@ fn status_and_reload_are_commands() {
         shown.contains(&format!("listening    http://{}\n", daemon.address)),
         "{shown}"
     );
+    for line in [
+        "connections  ",
+        "requests     ",
+        "limits hit   none\n",
+        "workers      1, busy ",
+        "log          level info, 0 lines lost\n",
+    ] {
+        assert!(shown.contains(&format!("\n{line}")), "{line}: {shown}");
+    }
     let told = run(&place, &["status", "--json"]);
     let value: Value = serde_json::from_slice(&told.stdout).unwrap();
     assert_eq!(value["pid"], daemon.child.id());
+    // Where the system tells of a process, both do.
+    for (key, line) in [
+        ("resident_bytes", "\nmemory "),
+        ("open_fds", "\ndescriptors "),
+    ] {
+        assert_eq!(value[key].is_u64(), shown.contains(line), "{key}: {shown}");
+    }
 
     place.write(
         "aureon.toml",
@@ -229,6 +245,35 @@ fn status_and_reload_are_commands() {
     assert_eq!(told.status.code(), Some(1));
     assert!(text(&told.stderr).contains("aureon.toml:2:1: unknown key `mesage`"));
     assert_eq!(daemon.get("/api/message").json()["message"], "after");
+}
+
+#[test]
+fn what_only_a_start_changes_is_not_told_to_be_in_force() {
+    let place = configured("admin-fixed");
+    let before = "admin = \"unix:admin\"\nbacklog = 200\nlog = \"json\"\n";
+    place.write("aureon.toml", before);
+    let daemon = Daemon::start(&place, &[]);
+    let after = "log = \"off\"\nadmin = \"off\"\nbacklog = 300\nmessage = \"after\"\n";
+    place.write("other.toml", before);
+    place.write("aureon.toml", after);
+    let reload = || text(&run(&place, &["reload", "--config", "other.toml"]).stderr).to_owned();
+    let later = |key| format!("{key}, from the next start on\n");
+    let told = reload();
+    for change in ["backlog: 200 -> 300", "log: json -> off"] {
+        assert!(told.contains(&later(change)), "{told}");
+    }
+    assert!(told.contains(" -> after\n"), "{told}");
+    let config = json(&place.0.join("admin"), "GET /config");
+    let rows = config["settings"].as_array().unwrap();
+    let row = |key: &str| rows.iter().find(|row| row["key"] == key).unwrap();
+    assert_eq!(row("message")["value"], "after");
+    assert_eq!(row("backlog")["value"], "200");
+    assert_eq!(row("backlog")["source"], "aureon.toml:2:11");
+    // It is still to come, and the log goes on until then.
+    assert!(reload().contains(&later("backlog: 200 -> 300")));
+    daemon.get("/api/message");
+    let (_, out) = daemon.stop();
+    assert!(out.contains("\"path\":\"/api/message\""), "{out}");
 }
 
 #[test]

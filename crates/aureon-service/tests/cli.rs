@@ -389,9 +389,13 @@ fn the_log_can_be_pretty_or_off() {
     let (_, out) = daemon.stop();
     assert!(out.contains(" 200 GET     /api/status "), "{out}");
     assert!(!out.contains('\x1b'), "no colours in a pipe");
-    let daemon = Daemon::start(&place, &["--log", "off"]);
+    let arguments = ["--log", "off", "--connections-max", "1"];
+    let daemon = Daemon::start(&place, &arguments);
+    // Who is idle goes for who comes: a limit is a warning, and no failure.
+    let idle = TcpStream::connect(&daemon.address).unwrap();
     daemon.get("/api/status");
     assert_eq!(daemon.stop(), (Some(0), String::new()));
+    drop(idle);
 }
 
 #[test]

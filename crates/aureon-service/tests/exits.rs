@@ -51,9 +51,15 @@ fn an_address_that_is_taken_has_a_code_of_its_own() {
 #[cfg(unix)] // A Unix socket.
 fn a_socket_that_is_taken_has_the_same_code() {
     let place = Place::new("exits-taken-unix");
-    let _held = UnixListener::bind(place.0.join("s")).unwrap();
-    let output = run(&place, &["--listen", "unix:s"]);
-    check(&output, 69, &["unix:s: another process listens there"]);
+    let held = UnixListener::bind(place.0.join("s")).unwrap();
+    let words = ["unix:s: another process listens there"];
+    check_both(&place, &["--listen", "unix:s"], 69, &words);
+    let admin = ["--listen", "127.0.0.1:0", "--admin", "unix:s"];
+    check_both(&place, &admin, 69, &words);
+    drop(held);
+    // What nobody listens on any more is in nobody's way, and looking leaves it there.
+    let output = run(&place, &["check", "--listen", "unix:s"]);
+    assert!(output.status.success() && place.0.join("s").exists());
 }
 
 #[test]
@@ -63,10 +69,10 @@ fn an_address_that_can_not_exist_is_wrong_configuration() {
     let words = ["unix:no/such/s: there is no such directory; create it"];
     check_both(&place, &["--listen", "unix:no/such/s"], 78, &words);
     place.write("file", "no socket");
-    let output = run(&place, &["--listen", "unix:file"]);
-    check(&output, 78, &["a file that is no socket is in the way"]);
+    let words = ["a file that is no socket is in the way"];
+    check_both(&place, &["--listen", "unix:file"], 78, &words);
     let long = format!("unix:{}", "x".repeat(200));
-    check(&run(&place, &["--listen", &long]), 78, &[&long]);
+    check_both(&place, &["--listen", &long], 78, &[&long]);
 }
 
 #[test]
@@ -229,9 +235,14 @@ fn what_the_user_it_runs_as_may_not_do_has_a_code_of_its_own() {
         let words = ["--cloudflare-ranges: ", "ranges: Permission denied"];
         check(&output, 78, &words);
     }
-    let output = nobody.run(&["--listen", "unix:run/s"]);
     let words = ["unix:run/s: the user aureond runs as must be able to write"];
-    check(&output, 77, &words);
+    for command in ["serve", "check"] {
+        check(
+            &nobody.run(&[command, "--listen", "unix:run/s"]),
+            77,
+            &words,
+        );
+    }
     assert!(Path::new(&here).join("run").is_dir());
 
     fs::write(here.join("aureon.toml"), "port = 0\n").unwrap();

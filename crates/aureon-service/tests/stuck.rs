@@ -31,10 +31,11 @@ fn main() -> ExitCode {
             });
         });
     }
-    // What `cargo test -- FILTER` passes is not for us; there are two tests, and they run.
+    // What `cargo test -- FILTER` passes is not for us; there are three tests, and they run.
     #[cfg(unix)] // Windows has no manager that waits to hear of us.
     a_worker_that_a_handler_holds_is_not_hidden_from_the_watchdog();
     handlers_that_never_return_or_panic_harm_nobody_else();
+    a_log_that_has_no_field_for_it_says_what_went_wrong_too();
     ExitCode::SUCCESS
 }
 
@@ -113,12 +114,13 @@ fn a_worker_that_a_handler_holds_is_not_hidden_from_the_watchdog() {
     assert_eq!(after, None, "it said that all is well");
 }
 
-fn handlers_that_never_return_or_panic_harm_nobody_else() {
+/// The log in this form of a service whose handlers never return or panic, three times each.
+fn harmed(form: &str) -> String {
     let (child, mut lines) = serve(
         Command::new(std::env::current_exe().unwrap())
-            .args(["--listen", "127.0.0.1:0", "--workers", "1", "--log", "json"])
+            .args(["--listen", "127.0.0.1:0", "--workers", "1", "--log", form])
             .args(["--answer-timeout", "300ms", "--drain-timeout", "300ms"])
-            .args(["--pool-threads-max", "2"])
+            .args(["--pool-threads-max", "2", "--log-slow", "250ms"])
             .stdout(Stdio::piped()),
     );
     let line = line_with(&mut lines, "listening on http://");
@@ -135,9 +137,42 @@ fn handlers_that_never_return_or_panic_harm_nobody_else() {
     line_with(&mut lines, "stopped");
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    let log = String::from_utf8(output.stdout).unwrap();
-    let panics = log.lines().filter(|line| {
-        line.contains("\"route\":\"/panic\"") && line.contains("\"panic\":\"meant to\"")
-    });
-    assert_eq!(panics.count(), 3, "{log}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// How many lines have all of these.
+fn count(log: &str, parts: &[&str]) -> usize {
+    let has_all = |line: &&str| parts.iter().all(|part| line.contains(part));
+    log.lines().filter(has_all).count()
+}
+
+fn handlers_that_never_return_or_panic_harm_nobody_else() {
+    let log = harmed("json");
+    let panics = ["\"route\":\"/panic\"", "\"panic\":\"meant to\""];
+    assert_eq!(count(&log, &panics), 3, "{log}");
+    let unanswered = [
+        "\"level\":\"error\"",
+        "\"path\":\"/blocked\",\"status\":503",
+        "\"slow\":true,\"stage\":\"handle\"",
+        "\"error\":\"the handler gave no answer in time: answer_timeout\"",
+    ];
+    assert_eq!(count(&log, &unanswered), 3, "{log}");
+}
+
+fn a_log_that_has_no_field_for_it_says_what_went_wrong_too() {
+    let log = harmed("combined");
+    let late = "error: error in /blocked: the handler gave no answer in time: answer_timeout";
+    for (line, fault) in [
+        (
+            "\"GET /panic HTTP/1.1\" 500 ",
+            "error: panic in /panic: meant to (status: 500)",
+        ),
+        ("\"GET /blocked HTTP/1.1\" 503 ", late),
+    ] {
+        assert_eq!(
+            (count(&log, &[line]), count(&log, &[fault])),
+            (3, 3),
+            "{log}"
+        );
+    }
 }

@@ -362,6 +362,29 @@ fn a_manager_is_told_the_truth_from_the_start_to_the_end() {
 }
 
 #[test]
+fn a_manager_does_not_hear_of_a_service_that_does_not_answer_itself() {
+    let place = Place::new("upgrade-unready");
+    let socket = manager(&place);
+    let path = place.0.join("held");
+    let held = OwnedFd::from(UnixListener::bind(&path).unwrap());
+    // It is bound, and serves whoever came before; but nobody can come any more.
+    std::fs::remove_file(&path).unwrap();
+    let mut command = activated(&place, &held, &[]);
+    command.env("NOTIFY_SOCKET", place.0.join("notify"));
+    let output = command.output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("the service does not answer itself on "),
+        "{said}"
+    );
+    // Whoever is told is told before the process ends.
+    socket.set_nonblocking(true).unwrap();
+    let told = socket.recv(&mut [0; 1024]).unwrap_err();
+    assert_eq!(told.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
 fn a_watchdog_hears_of_us_as_long_as_every_worker_turns() {
     let place = Place::new("upgrade-watchdog");
     let socket = manager(&place);

@@ -196,17 +196,11 @@ fn listen_on(raw: RawFd, backlog: u32) -> io::Result<()> {
 /// somebody does is `AddrInUse`. `mode` are the permissions of the file, in force before anybody
 /// can connect; without it they are what the process's umask leaves.
 pub fn listen_unix(path: &Path, backlog: u32, mode: Option<u32>) -> io::Result<OwnedFd> {
-    if let Ok(found) = std::fs::symlink_metadata(path) {
-        if !found.file_type().is_socket() {
-            let text = "a file that is no socket is in the way";
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
-        }
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
+    let address = unix_address(path)?;
+    if is_stale(path)? {
         std::fs::remove_file(path)?;
     }
-    let fd = bind_unix(path)?;
+    let fd = bind_unix(&address)?;
     if let Some(mode) = mode {
         std::fs::set_permissions(path, Permissions::from_mode(mode))?;
     }
@@ -214,8 +208,28 @@ pub fn listen_unix(path: &Path, backlog: u32, mode: Option<u32>) -> io::Result<O
     Ok(fd)
 }
 
-/// Binds without listening, which std does in one: until then connecting is refused.
-fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
+/// Whether a Unix socket can be listened on, without making one; its directory is not looked at.
+pub fn probe_unix(path: &Path) -> io::Result<()> {
+    unix_address(path)?;
+    is_stale(path).map(drop)
+}
+
+/// Whether a socket file lies there that nobody listens on any more.
+fn is_stale(path: &Path) -> io::Result<bool> {
+    let Ok(found) = std::fs::symlink_metadata(path) else {
+        return Ok(false);
+    };
+    if !found.file_type().is_socket() {
+        let text = "a file that is no socket is in the way";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(_) => Ok(true),
+    }
+}
+
+fn unix_address(path: &Path) -> io::Result<libc::sockaddr_un> {
     let bytes = path.as_os_str().as_bytes();
     // SAFETY: all zeros is a valid address of this type.
     let mut address: libc::sockaddr_un = unsafe { mem::zeroed() };
@@ -228,10 +242,15 @@ fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
     for (to, from) in address.sun_path.iter_mut().zip(bytes) {
         *to = *from as libc::c_char;
     }
+    Ok(address)
+}
+
+/// Binds without listening, which std does in one: until then connecting is refused.
+fn bind_unix(address: &libc::sockaddr_un) -> io::Result<OwnedFd> {
     let fd = socket(libc::AF_UNIX)?;
     let length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
     // SAFETY: `address` is of `length` bytes and lives across the call.
-    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) })?;
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const *address).cast(), length) })?;
     Ok(fd)
 }
 

@@ -291,11 +291,20 @@ pub(super) fn transmit_file(socket: &OwnedSocket) -> io::Result<LPFN_TRANSMITFIL
     unsafe { extension(socket, WSAID_TRANSMITFILE) }
 }
 
-/// Listens on a Unix socket.
+/// Whether a Unix socket can be listened on.
 ///
 /// # Errors
 ///
 /// Always: sockets have no paths here.
+pub fn probe_unix(_: &Path) -> io::Result<()> {
+    Err(no_paths())
+}
+
+/// Listens on a Unix socket.
+///
+/// # Errors
+///
+/// Always, as there.
 pub fn listen_unix(_: &Path, _: u32, _: Option<u32>) -> io::Result<Listener> {
     Err(no_paths())
 }

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::later::LaterSlot;
-use super::{BodyWriter, PipeReader, PipeWriter};
+use super::{BodyWriter, Fault, PipeReader, PipeWriter};
 
 /// A producer of a streamed body; see [`Response::stream`](super::Response::stream).
 pub type Producer = Box<dyn FnOnce(&mut BodyWriter) -> io::Result<()> + Send>;
@@ -119,23 +119,15 @@ impl Body {
 }
 
 /// Runs a producer on this thread until its last byte is in the pipe. A producer that errs or
-/// panics fails the pipe, so that the peer sees a cut-off body and not a short one; the error is
-/// handed back for the log.
-pub fn run_producer(producer: Producer, pipe: PipeWriter) -> io::Result<()> {
+/// panics fails the pipe, so that the peer sees a cut-off body and not a short one; the reason goes
+/// with it for the log.
+pub fn run_producer(producer: Producer, pipe: PipeWriter) {
     let mut writer = BodyWriter::new(pipe);
     // Unwind safe: the producer is consumed and the writer is only dropped after a panic.
     match catch_unwind(AssertUnwindSafe(|| producer(&mut writer))) {
-        Ok(Ok(())) => {
-            writer.finish();
-            Ok(())
-        }
-        Ok(Err(error)) => Err(error),
-        Err(payload) => {
-            let message = super::fault::panic_message(payload);
-            Err(io::Error::other(format!(
-                "the producer of a stream panicked: {message}"
-            )))
-        }
+        Ok(Ok(())) => writer.finish(),
+        Ok(Err(error)) => writer.fail_because(Fault::error(error.to_string())),
+        Err(payload) => writer.fail_because(Fault::panic(payload)),
     }
 }
 
@@ -231,23 +223,28 @@ mod tests {
 
     #[test]
     fn a_producer_that_errs_or_panics_fails_the_pipe() {
-        fn check(producer: Producer, ended: Pull, fine: bool) {
+        fn check(producer: Producer, ended: Pull, fault: Option<(&str, bool)>) {
             let (writer, mut reader) = Pipe::new(16);
-            assert_eq!(run_producer(producer, writer).is_ok(), fine);
+            run_producer(producer, writer);
             let mut out = Vec::new();
             assert_eq!(reader.pull(&mut out, 16), Pull::Some(2));
             assert_eq!(reader.pull(&mut out, 16), ended);
+            let told = reader.take_fault();
+            let told = told
+                .as_ref()
+                .map(|fault| (fault.message(), fault.is_panic()));
+            assert_eq!(told, fault);
         }
-        check(Box::new(|out| out.write_all(b"ab")), Pull::End, true);
+        check(Box::new(|out| out.write_all(b"ab")), Pull::End, None);
         let errs: Producer = Box::new(|out| {
             out.write_all(b"ab")?;
-            Err(io::ErrorKind::InvalidData.into())
+            Err(io::Error::other("the disk is gone"))
         });
-        check(errs, Pull::Failed, false);
+        check(errs, Pull::Failed, Some(("the disk is gone", false)));
         let panics: Producer = Box::new(|out| {
             out.write_all(b"ab")?;
             panic!("on purpose");
         });
-        check(panics, Pull::Failed, false);
+        check(panics, Pull::Failed, Some(("on purpose", true)));
     }
 }

@@ -351,10 +351,9 @@ fn read_body(body: Body, out: &mut Vec<u8>) -> io::Result<()> {
             let (writer, reader) = Pipe::with_usual_capacity();
             let thread = thread::Builder::new().spawn(move || run_producer(producer, writer))?;
             let read = read_stream(reader, out);
-            let ran = thread
-                .join()
-                .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-            read.and(ran)
+            // A producer that fails has failed the pipe.
+            drop(thread.join());
+            read
         }
     }
 }

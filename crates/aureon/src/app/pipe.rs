@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::Fault;
 use crate::limits::PIPE_BYTES;
 
 /// Tells a worker that something it waits for has happened. The server's mailbox implements it.
@@ -54,6 +55,8 @@ struct State {
     bytes: VecDeque<u8>,
     capacity: usize,
     writer: Writer,
+    /// Why the writer failed, if it said so.
+    fault: Option<Box<Fault>>,
     reader_gone: bool,
     /// The reader would like the writer to come to an end.
     ending: bool,
@@ -123,6 +126,7 @@ impl Pipe {
                 bytes: VecDeque::new(),
                 capacity: capacity.max(1),
                 writer: Writer::Open,
+                fault: None,
                 reader_gone: false,
                 reader_waits: false,
                 writer_waits: false,
@@ -219,6 +223,12 @@ impl PipeWriter {
         self.end(Writer::Failed(kind));
     }
 
+    /// Like [`PipeWriter::fail`], with the reason for the log.
+    pub fn fail_because(&mut self, fault: Fault) {
+        self.shared.lock().fault = Some(Box::new(fault));
+        self.fail();
+    }
+
     /// From now on this end is told through `notify` and must not block. A progress made before
     /// is found by the next [`PipeWriter::push`].
     pub fn bind(&mut self, notify: Arc<dyn Notify>, key: u64) {
@@ -295,6 +305,11 @@ impl PipeReader {
         state.bytes.drain(..count);
         self.shared.wake_writer(state);
         Pull::Some(count)
+    }
+
+    /// Why the writer failed, if it said so.
+    pub fn take_fault(&mut self) -> Option<Box<Fault>> {
+        self.shared.lock().fault.take()
     }
 
     /// Asks the writer to come to an end soon; a writer that never looks writes on.
@@ -380,6 +395,11 @@ impl BodyWriter {
     /// The body is whole.
     pub fn finish(mut self) {
         self.pipe.finish();
+    }
+
+    /// The body is not whole, and why.
+    pub(super) fn fail_because(mut self, fault: Fault) {
+        self.pipe.fail_because(fault);
     }
 }
 

@@ -126,6 +126,19 @@ impl Response {
         Response::bytes(content_type, Body::Run(Box::new(producer)))
     }
 
+    /// A failure of ours, with its reason for the log: the client is told the status, and by a 503
+    /// to come back in a second.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn failed(status: Status, why: &str) -> Response {
+        let mut response = Response::from(status);
+        response.set_fault(Fault::error(why));
+        if status == Status::SERVICE_UNAVAILABLE {
+            response.set_field("Retry-After", "1");
+        }
+        response
+    }
+
     /// The status.
     #[inline]
     pub fn status(&self) -> Status {

@@ -41,7 +41,7 @@ use resolve::{RelativePath, resolve};
 use resource::{Policy, Representation, Resource};
 use root::Root;
 
-use crate::app::{Fault as Cause, Mount, Request, Response};
+use crate::app::{Mount, Request, Response};
 use crate::http::{Head, Method, Status};
 use crate::limits;
 use crate::sys::dir::{Dir, Entry, Fault};
@@ -511,21 +511,13 @@ fn failed(fault: Fault) -> Response {
     match fault {
         Fault::Missing => Response::from(Status::NOT_FOUND),
         Fault::Denied => Response::from(Status::FORBIDDEN),
-        Fault::Exhausted => {
-            let why = "no descriptor or memory is left for a file, or it does not stop changing";
-            let response = because(Status::SERVICE_UNAVAILABLE, why);
-            response.with_field("Retry-After", "1")
-        }
-        Fault::Broken => because(
+        Fault::Exhausted => Response::failed(
+            Status::SERVICE_UNAVAILABLE,
+            "no descriptor or memory is left for a file, or it does not stop changing",
+        ),
+        Fault::Broken => Response::failed(
             Status::INTERNAL_SERVER_ERROR,
             "the file system failed to read a file",
         ),
     }
-}
-
-/// An answer with its reason for the log.
-fn because(status: Status, why: &str) -> Response {
-    let mut response = Response::from(status);
-    response.set_fault(Cause::error(why));
-    response
 }

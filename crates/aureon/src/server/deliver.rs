@@ -7,7 +7,7 @@
 use super::connection::{Connection, Phase, Tail};
 use super::exchange::Desk;
 use super::observe::Ending;
-use crate::app::{FileRange, Part, Pull, give_buffer, take_buffer};
+use crate::app::{Fault, FileRange, Part, Pull, give_buffer, take_buffer};
 use crate::http::{Delimiter, write};
 use crate::limits::{SEND_SLICE_BYTES, STREAM_SLICE_BYTES};
 use crate::sys::{Driver, SocketId};
@@ -112,6 +112,10 @@ impl<D: Driver> Desk<D> {
                     Ok(true) => {}
                     Ok(false) => return Delivery::Room,
                     Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        if let Some(suspended) = &mut connection.exchange {
+                            let why = "a file became shorter while it was sent";
+                            suspended.fault = Some(Box::new(Fault::error(why)));
+                        }
                         return Delivery::Broken(Ending::SourceFailed);
                     }
                     Err(_) => return Delivery::Broken(Ending::PeerGone),
@@ -167,7 +171,10 @@ impl<D: Driver> Desk<D> {
                 match reader.pull(&mut self.slice, STREAM_SLICE_BYTES) {
                     Pull::Pending => return Piece::Wait,
                     Pull::End => return Piece::End,
-                    Pull::Failed => return Piece::Broken,
+                    Pull::Failed => {
+                        suspended.fault = reader.take_fault();
+                        return Piece::Broken;
+                    }
                     Pull::Some(_) => {}
                 }
                 suspended.bytes_sent += self.slice.len() as u64;

@@ -12,8 +12,8 @@ use super::peers::Peers;
 use super::pool::Pool;
 use super::report::{Outcome, Times};
 use crate::app::{
-    App, Body, BodyReader, Fault, LaterSlot, Match, Notify, Pipe, PipeReader, Request,
-    RequestOwned, Response, Work, run_producer,
+    App, Body, BodyReader, LaterSlot, Match, Notify, Pipe, PipeReader, Request, RequestOwned,
+    Response, Work, run_producer,
 };
 use crate::http::write::Preamble;
 use crate::http::{
@@ -468,7 +468,8 @@ impl<D: Driver> Desk<D> {
         matched: &Match,
     ) {
         self.block.hit(Limit::PoolQueueMax);
-        let response = unavailable("no thread is free and too many wait for one: pool_queue_max");
+        let why = "no thread is free and too many wait for one: pool_queue_max";
+        let response = Response::failed(Status::SERVICE_UNAVAILABLE, why);
         self.respond(connection, key, request, matched, response, self.now_us);
     }
 
@@ -656,8 +657,7 @@ impl<D: Driver> Desk<D> {
             return None;
         };
         let (writer, reader) = Pipe::with_usual_capacity();
-        // The pipe tells the peer of a failure; the error's text is for the fault log to come.
-        let job = Box::new(move || drop(run_producer(producer, writer)));
+        let job = Box::new(move || run_producer(producer, writer));
         self.shared.pool.run(job).ok().map(|()| reader)
     }
 
@@ -729,7 +729,8 @@ impl<D: Driver> Desk<D> {
             started_us,
             ..
         } = *suspended;
-        let response = unavailable("the handler gave no answer in time: answer_timeout");
+        let why = "the handler gave no answer in time: answer_timeout";
+        let response = Response::failed(Status::SERVICE_UNAVAILABLE, why);
         let request = request.borrow();
         self.with_shared(shared, |desk| {
             desk.respond(connection, key, &request, &matched, response, started_us);
@@ -767,11 +768,4 @@ impl<D: Driver> Desk<D> {
             desk.report(&request.borrow(), &matched, times, outcome);
         });
     }
-}
-
-/// An answer that could not be had now, with the reason for the log.
-fn unavailable(why: &str) -> Response {
-    let mut response = Response::new(Status::SERVICE_UNAVAILABLE).with_field("Retry-After", "1");
-    response.set_fault(Fault::error(why));
-    response
 }

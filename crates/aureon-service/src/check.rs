@@ -107,11 +107,32 @@ pub fn problems(loaded: &Loaded) -> Vec<(Exit, Problem)> {
     found
 }
 
+/// Who has an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody: it can be bound.
+    Nobody,
+    /// The service that runs, which a reload or a restart leaves it to.
+    Service,
+    /// Somebody else, or it can not be bound for another reason.
+    Other,
+}
+
+impl Holder {
+    const fn name(self) -> &'static str {
+        match self {
+            Holder::Nobody => "free",
+            Holder::Service => "the running service has it",
+            Holder::Other => "cannot be bound",
+        }
+    }
+}
+
 /// What a look at the machine found.
 #[derive(Debug)]
 pub struct Report {
-    /// Each address, and whether it can be bound.
-    pub addresses: Vec<(Address, bool)>,
+    /// Each address, and who has it.
+    pub addresses: Vec<(Address, Holder)>,
     /// Why it would not serve, with the code to leave with.
     pub problems: Vec<(Exit, Problem)>,
     /// What will go otherwise than the configuration sounds, though it serves.
@@ -121,20 +142,29 @@ pub struct Report {
 }
 
 impl Report {
-    /// Looks.
-    pub fn new(loaded: &Loaded) -> Report {
+    /// Looks. `running` is what the service that runs tells of itself as JSON, or empty.
+    pub fn new(loaded: &Loaded, running: &[u8]) -> Report {
         let mut problems = problems(loaded);
         let mut addresses = Vec::new();
         let mut look = |address: &Address, key: &str| {
-            let error = address::probe(address).err()?;
+            let Err(error) = address::probe(address) else {
+                return Holder::Nobody;
+            };
+            let its_own = ["\"", &url(address), "\""].concat();
+            // Its whole report is looked through: nothing else in it looks like an address.
+            let tells_of = |text: &[u8]| running.windows(text.len()).any(|part| part == text);
+            let taken = error.kind() == io::ErrorKind::AddrInUse;
+            if taken && !running.is_empty() && (key == "admin" || tells_of(its_own.as_bytes())) {
+                return Holder::Service;
+            }
             let what = address::explain(address, &error);
             let problem = Problem::of(place_of(loaded, key), &[&what], &[]);
             problems.push((address::exit_of(&error), problem));
-            Some(())
+            Holder::Other
         };
         for address in present_addresses(loaded, &|_| true) {
-            let free = look(&address, "listen").is_none();
-            addresses.push((address, free));
+            let holder = look(&address, "listen");
+            addresses.push((address, holder));
         }
         for address in &loaded.admin {
             look(address, "admin");
@@ -169,10 +199,9 @@ impl Report {
             None => out.push_str("the built-in page"),
         }
         out.push_str(" on\n");
-        for (address, free) in &self.addresses {
-            let state = if *free { "free" } else { "cannot be bound" };
+        for (address, holder) in &self.addresses {
             pad(&mut out, &url(address), 30);
-            out.push_str(state);
+            out.push_str(holder.name());
             if loaded.proxied.contains(address) {
                 out.push_str(", with PROXY headers");
             }
@@ -197,10 +226,11 @@ impl Report {
     pub fn write_json(&self, loaded: &Loaded) -> Vec<u8> {
         let settings = write_settings_json(loaded);
         let mut addresses = List::default();
-        for (address, free) in &self.addresses {
+        for (address, holder) in &self.addresses {
             let mut object = Object::new(addresses.element());
             object.string("address", url(address));
-            object.bool("free", *free);
+            object.bool("free", *holder == Holder::Nobody);
+            object.bool("held_by_service", *holder == Holder::Service);
             object.bool("proxy_protocol", loaded.proxied.contains(address));
             object.end();
         }
@@ -317,7 +347,7 @@ mod tests {
     #[test]
     fn a_sound_configuration_is_fine_in_both_forms() {
         let loaded = loaded(&[("listen", "127.0.0.1:0"), ("root", ".")]);
-        let report = Report::new(&loaded);
+        let report = Report::new(&loaded, b"");
         assert_eq!(report.exit(), Exit::Fine);
         let text = report.write_text(&loaded);
         assert!(
@@ -338,7 +368,7 @@ mod tests {
     #[test]
     fn a_root_that_is_missing_or_a_file_is_wrong_configuration() {
         let loaded = loaded(&[("listen", "127.0.0.1:0"), ("root", "no/such/directory")]);
-        let report = Report::new(&loaded);
+        let report = Report::new(&loaded, b"");
         assert_eq!(report.exit(), Exit::Config);
         let json: serde_json::Value = serde_json::from_slice(&report.write_json(&loaded)).unwrap();
         assert_eq!(json["ok"], false);
@@ -359,7 +389,7 @@ mod tests {
         let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = held.local_addr().unwrap().to_string();
         let loaded = loaded(&[("listen", &address)]);
-        let report = Report::new(&loaded);
+        let report = Report::new(&loaded, b"");
         assert_eq!(report.exit(), Exit::Taken);
         assert!(
             report

@@ -81,7 +81,12 @@ pub(crate) fn with_configuration(
 }
 
 fn check(loaded: &Loaded, json: bool) -> Exit {
-    let report = Report::new(loaded);
+    // Whoever checks before a reload finds the service that is to be reloaded.
+    let running = match ask_service(loaded, "GET", "/status", PATIENCE) {
+        Ok(answered) if answered.status == 200 => answered.content,
+        _ => Vec::new(),
+    };
+    let report = Report::new(loaded, &running);
     let written = match json {
         true => print(&report.write_json(loaded)),
         false => print(report.write_text(loaded).as_bytes()),
@@ -185,13 +190,22 @@ fn reload_by_name(loaded: &Loaded, json: bool) -> Exit {
 }
 
 /// Asks the admin socket of the running service: the one that the configuration names, else the
-/// one in the runtime directory that the shipped unit has.
-fn ask_admin(loaded: &Loaded, method: &str, target: &str) -> Result<Answered, Exit> {
+/// one in the runtime directory that the shipped unit has. Without an answer, where and why.
+fn ask_service(
+    loaded: &Loaded,
+    method: &str,
+    target: &str,
+    patience: Duration,
+) -> Result<Answered, (String, io::Error)> {
     let unix = |address: &&Address| matches!(address, Address::Unix(_));
     let default = Address::Unix(["/run/aureond/", ADMIN_NAME].concat());
     let address = loaded.admin.iter().find(unix).unwrap_or(&default);
-    ask(address, false, method, target, ORDER_PATIENCE).map_err(|error| {
-        let shown = address.show();
+    ask(address, false, method, target, patience).map_err(|error| (address.show(), error))
+}
+
+/// The same, telling when nobody answers.
+fn ask_admin(loaded: &Loaded, method: &str, target: &str) -> Result<Answered, Exit> {
+    ask_service(loaded, method, target, ORDER_PATIENCE).map_err(|(shown, error)| {
         say(&with_error(&["nobody answers on ", &shown], &error));
         say(match signal::BY_NAME {
             true => "a port tells /metrics and no more; `aureond service status` asks the system",

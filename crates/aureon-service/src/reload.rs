@@ -4,6 +4,8 @@
 //! why. A good one is in force for the next request of every connection; what only a new process
 //! can change is named.
 
+use std::mem;
+
 use aureon::server::Stopper;
 use aureon::{Router, Sandbox};
 
@@ -64,7 +66,11 @@ impl Reload {
             return Err(vec![problem.show()]);
         }
         let mut changes = self.changes(&loaded);
-        self.keep_fixed(&mut loaded);
+        for setting in SETTINGS {
+            if FIXED.contains(&setting.key) {
+                setting.set(&mut loaded.config, setting.get(&self.loaded.config));
+            }
+        }
         let app = build_app(self.routes.clone(), &loaded.config, &self.lasting)
             .map_err(|failure| failure.lines)?;
         if let (Some(sandbox), Some(root)) = (&self.sandbox, &loaded.config.root)
@@ -76,23 +82,21 @@ impl Reload {
             changes.push("a worker is held by a handler and follows when that returns".to_owned());
         }
         self.logging.policy.apply(&loaded.config);
-        self.loaded = loaded;
+        self.replace(&mut loaded);
         Ok(changes)
     }
 
-    /// Puts back what a running process can not change, so that what is told to be in force is.
-    fn keep_fixed(&self, loaded: &mut Loaded) {
-        let rows = SETTINGS.iter().zip(&mut loaded.places);
-        for ((setting, place), before) in rows.zip(&self.loaded.places) {
-            if FIXED.contains(&setting.key) {
-                setting.set(&mut loaded.config, setting.get(&self.loaded.config));
-                place.clone_from(before);
+    /// Puts a configuration in force, but for what a running process can not change: what is told
+    /// to be in force is, with where it came from.
+    fn replace(&mut self, loaded: &mut Loaded) {
+        let places = self.loaded.places.iter_mut().zip(&mut loaded.places);
+        for (setting, (place, after)) in SETTINGS.iter().zip(places) {
+            if !FIXED.contains(&setting.key) {
+                mem::swap(place, after);
             }
         }
-        loaded.addresses.clone_from(&self.loaded.addresses);
-        loaded.optional.clone_from(&self.loaded.optional);
-        loaded.proxied.clone_from(&self.loaded.proxied);
-        loaded.admin.clone_from(&self.loaded.admin);
+        mem::swap(&mut self.loaded.config, &mut loaded.config);
+        mem::swap(&mut self.loaded.file, &mut loaded.file);
     }
 
     fn changes(&self, loaded: &Loaded) -> Vec<String> {

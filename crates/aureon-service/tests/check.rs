@@ -174,3 +174,34 @@ fn a_warning_is_told_and_keeps_nobody_from_serving() {
     place.write("aureon.toml", "connections_max = 10\nworkers = 1\n");
     assert_eq!(told(&place, "warnings"), (Vec::new(), Some(0)));
 }
+
+#[test]
+#[cfg(unix)] // The admin socket is a Unix socket.
+fn what_the_running_service_has_is_in_nobodys_way() {
+    let place = Place::new("check-running");
+    place.write("aureon.toml", "admin = \"unix:admin\"\n");
+    place.write("other.toml", "admin = \"unix:other\"\n");
+    let daemon = daemon::Daemon::start(&place, &[]);
+    let check = |more: &[&str]| {
+        let output = run(
+            &place,
+            &[&["check", "--listen", &daemon.address], more].concat(),
+        );
+        (output.status.code(), text(&output.stdout).to_owned())
+    };
+    let (code, said) = check(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the running service has it"), "{said}");
+    let (_, said) = check(&["--json"]);
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(report["addresses"][0]["free"], false);
+    assert_eq!(report["addresses"][0]["held_by_service"], true);
+    // For another service it is taken.
+    let (code, said) = check(&["--config", "other.toml"]);
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("cannot be bound"), "{said}");
+    // And what the service does not have is taken for it too.
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = held.local_addr().unwrap().to_string();
+    assert_eq!(check(&["--listen", &taken]).0, Some(69));
+}

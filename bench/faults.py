@@ -16,7 +16,6 @@ import os
 import random
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -50,17 +49,6 @@ linger_timeout = "1s"
 drain_timeout = "25s"
 {log_file}
 """
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=PATIENCE_S)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
 
 
 class Service:
@@ -177,7 +165,8 @@ class Service:
     # -- asking ----------------------------------------------------------------------------
 
     def admin(self, method, path):
-        with contextlib.closing(UnixConnection(f"{self.scratch}/admin")) as connection:
+        connection = harness.UnixConnection(f"{self.scratch}/admin", PATIENCE_S)
+        with contextlib.closing(connection):
             connection.request(method, path)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()

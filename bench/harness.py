@@ -116,12 +116,26 @@ def engine_command(run):
 
 def aureond_command(run):
     build = "release" if run.name.startswith("aureond-glibc") else "dist"
-    log = "off" if run.name.endswith(("-quiet", "-metrics")) else run.log_format
+    log = run.log_format if logs(run.name) else "off"
     command = [run.program or f"{ROOT}/target/{build}/aureond", run.files, "--listen", run.address,
                "--workers", "1", "--log", log]
-    if run.name.endswith(("-full", "-metrics")):
-        command += ["--admin", f"unix:{run.scratch}/{run.name}.sock"]
+    if measures(run.name):
+        command += ["--admin", f"unix:{admin_socket(run)}"]
     return command
+
+
+def logs(name):
+    """Whether it is a daemon with its access log on."""
+    return name.startswith("aureond") and not name.endswith(("-quiet", "-metrics"))
+
+
+def measures(name):
+    """Whether it is a daemon with metrics and the last exchanges: with an admin listener."""
+    return name.startswith("aureond") and name.endswith(("-full", "-metrics"))
+
+
+def admin_socket(run):
+    return f"{run.scratch}/{run.name}.sock"
 
 
 def hyper_command(run):
@@ -268,6 +282,30 @@ def fetch(run):
         answer = connection.getresponse()
         # The null server does not close: only as many bytes as announced are read.
         return answer.status, len(answer.read())
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP on a Unix socket, as the admin listener speaks it."""
+
+    def __init__(self, path, patience=30):
+        super().__init__("localhost", timeout=patience)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def answered(run):
+    """Requests that a daemon's metrics have counted, by its admin listener."""
+    with contextlib.closing(UnixConnection(admin_socket(run))) as connection:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    # One series for each method, route and status.
+    counts = (line.rsplit(" ", 1)[1] for line in text.splitlines()
+              if line.startswith("http_server_request_duration_seconds_count"))
+    return sum(map(int, counts))
 
 
 def family(pid):

@@ -3,11 +3,13 @@ the machine, and the network namespace in which a client has another address tha
 Python's standard library only.
 """
 
+import collections
 import contextlib
 import dataclasses
 import json
 import os
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -24,6 +26,9 @@ RATE = 500
 FIRST = 10
 # Sizes that a descriptor limit has under the fault of that name.
 FEW_DESCRIPTORS = 256
+# Seconds for which the log is not read before the user is measured: see `unread`.
+FILLED_SECONDS = 0.5
+LINES_LOST = b'"message":"access log lines dropped"'
 NAMES = ("ok", "wrong", "refused", "reset", "closed", "timeout")
 LOST = NAMES[1:]
 
@@ -101,6 +106,8 @@ class Target(harness.Run):
     cell: str = "file"
     handlers: bool = False
     log_to_output: bool = False
+    # Whoever reads its access log, when that is a pipe.
+    reader: object = None
 
     @property
     def address(self):
@@ -280,6 +287,17 @@ def elsewhere():
 # Attacks and faults.
 # ---------------------------------------------------------------------------------------------
 
+# What is counted, in words for whoever reads that an attack did not take place.
+COUNTED = {
+    "connected": "connections made", "kept": "connections made and not given up",
+    "left": "connections made and closed", "texts": "requests, or pieces of one, sent",
+    "sent_bytes": "bytes sent", "opened": "handshakes begun",
+    "half_made": "handshakes that the kernel waits for", "lines_lost": "lines of the log lost",
+    "complaints": "complaints that the log can not be written", "steps": "changes of the file",
+    "gone": "roots gone",
+}
+
+
 @dataclasses.dataclass
 class Attack:
     """One row of the table. What is not an attack of clients is a fault: see `fault`."""
@@ -289,9 +307,14 @@ class Attack:
     # Costs the attacker sockets and next to nothing else.
     sockets: bool = False
     elsewhere: bool = False
-    # What the server is started by, and what is done to its files while the attack runs.
+    # What the server is started by, and what is done to what it needs while the attack runs: a
+    # block that gives its own counts.
     wrapper: tuple = ()
     fault: object = None
+    # The least that must have come of it, by the counts of `load attack` and of the fault: less is
+    # no attack, whatever the user saw. In all, and for each second of the user's.
+    least: dict = dataclasses.field(default_factory=dict)
+    least_each_second: dict = dataclasses.field(default_factory=dict)
     # Only the answer matters: while the root is gone a file is not there.
     absent: bool = False
     handlers: bool = False
@@ -301,21 +324,25 @@ class Attack:
     log: str = ""
     servers: tuple = tuple(SERVERS)
 
+    def __post_init__(self):
+        asked = {*self.least, *self.least_each_second}
+        assert asked and asked <= COUNTED.keys(), f"{self.title}: what must come of it?"
+
 
 @contextlib.contextmanager
 def repeated(step):
-    """Does something over and over in a thread of its own, until the block ends."""
+    """Does something over and over in a thread of its own, until the block ends, and counts it."""
     over = threading.Event()
+    counts = collections.Counter()
 
     def turn():
-        number = 0
         while not over.wait(0.02):
-            step(number)
-            number += 1
+            step(counts["steps"])
+            counts["steps"] += 1
     thread = threading.Thread(target=turn)
     thread.start()
     try:
-        yield
+        yield counts
     finally:
         over.set()
         thread.join()
@@ -344,90 +371,231 @@ def changing(run):
 @contextlib.contextmanager
 def root_gone(run):
     """The root is moved away, and in the end another directory with the same files is there."""
+    counts = collections.Counter()
     os.rename(run.files, f"{run.files}.gone")
     try:
-        yield
+        yield counts
+        counts["gone"] = int(not os.path.exists(run.files))
     finally:
         shutil.copytree(f"{run.files}.gone", run.files)
         shutil.rmtree(f"{run.files}.gone")
 
 
+class LogReader(threading.Thread):
+    """Whoever reads the access log from a pipe: may stop, and counts the lines that the log says
+    were lost."""
+
+    def __init__(self, pipe):
+        super().__init__(daemon=True)
+        self.pipe = pipe
+        self.reads, self.over = threading.Event(), threading.Event()
+        self.reads.set()
+        self.lost = 0
+
+    def run(self):
+        rest = b""
+        while not self.over.is_set():
+            # Bounded waits, since neither the end of the pipe nor a line may ever come.
+            if not self.reads.wait(0.05) or not select.select([self.pipe], [], [], 0.05)[0]:
+                continue
+            if self.reads.is_set():
+                *lines, rest = (rest + os.read(self.pipe, 1 << 16)).split(b"\n")
+                told = [json.loads(line) for line in lines if LINES_LOST in line]
+                self.lost += sum(line["dropped"] for line in told)
+
+
+@contextlib.contextmanager
+def unread(run):
+    """Nobody reads the log, and before the user is measured it is full: 1 MiB of a lane (`lane.rs`)
+    and the 64 KiB of a pipe (pipe(7)) are a quarter of a second of what the attacker asks for."""
+    counts = collections.Counter()
+    run.reader.reads.clear()
+    try:
+        time.sleep(FILLED_SECONDS)
+        yield counts
+    finally:
+        run.reader.reads.set()
+    if run.name == "aureond":
+        # What was lost is told behind what was not.
+        wait_for(lambda: run.reader.lost)
+    counts["lines_lost"] = run.reader.lost
+
+
+@contextlib.contextmanager
+def unwritten(run):
+    """Writes of the log fail from the start, since its file is `/dev/full`: the server says so."""
+    counts = collections.Counter()
+    yield counts
+    with open(f"{run.scratch}/{run.name}.stderr") as file:
+        counts["complaints"] = file.read().count("cannot write the access log")
+
+
+@contextlib.contextmanager
+def half_made(run):
+    """Counts the handshakes that the server's kernel waits for (proc(5): state 3 is SYN_RECV)."""
+    counts = collections.Counter()
+    yield counts
+    port = f":{run.port:04X}"
+    with open("/proc/net/tcp") as file:
+        next(file)
+        rows = (line.split(maxsplit=4) for line in file)
+        counts["half_made"] = sum(row[1].endswith(port) and row[3] == "03" for row in rows)
+
+
+def wait_for(condition, patience=5):
+    deadline = time.monotonic() + patience
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 @contextlib.contextmanager
 def output_of(attack, scratch):
-    """What the server's standard output is."""
+    """What the server's standard output is, and who reads it if it is a pipe."""
     if attack.log == "pipe":
-        reader, writer = os.pipe()
+        pipe, writer = os.pipe()
+        reader = LogReader(pipe)
+        reader.start()
         try:
-            yield writer
+            yield writer, reader
         finally:
-            os.close(reader)
+            reader.over.set()
+            reader.join()
+            os.close(pipe)
             os.close(writer)
         return
     with open(attack.log or f"{scratch}/output", "w") as file:
-        yield file
+        yield file, None
+
+
+# Logged whole, and no file: an answer of a few bytes and a line of 2 KiB (`PATH_BYTES_MAX`).
+LONG_PATH = "/aaaaaaaaaaaaaaa" * 120
+
+
+def kept(count, texts=True):
+    """Connections that stay until the server ends them, which it is free to do, and which have said
+    what they have to say. Nine tenths: the kernel makes them whatever the server does, but some may
+    find a queue full and have to ask again."""
+    least = count * 9 // 10
+    return {"kept": least, "texts": least} if texts else {"kept": least}
+
+
+def half(name, count):
+    """What is done over and over. Half as often: the attacker has what the user leaves of their
+    core, and of a busy machine."""
+    return {name: count // 2}
+
+
+def flood(count):
+    """Bytes that come without an end. A tenth: a server may refuse them after the first few KB, and
+    no more than 2,000 connections a second are made again."""
+    return {"sent_bytes": count // 10}
 
 
 ATTACKS = {
     "slow-heads": Attack("slow heads, a byte a second: 2,000", sockets=True,
-                         load=("slow-heads", "--connections", "2000", "--sources", "8")),
+                         load=("slow-heads", "--connections", "2000", "--sources", "8"),
+                         least=kept(2_000), least_each_second=half("texts", 2_000)),
     "slow-bodies": Attack("slow bodies, a byte a second: 2,000", sockets=True,
-                          load=("slow-bodies", "--connections", "2000", "--sources", "8")),
+                          load=("slow-bodies", "--connections", "2000", "--sources", "8"),
+                          least=kept(2_000), least_each_second=half("texts", 2_000)),
     "slow-readers": Attack("slow readers of 10 MiB, 512 B/s: 1,000", sockets=True,
-                           load=("slow-readers", "--connections", "1000", "--sources", "8")),
+                           load=("slow-readers", "--connections", "1000", "--sources", "8"),
+                           least=kept(1_000)),
     "idle": Attack("idle connections: 2,000", sockets=True,
-                   load=("idle", "--connections", "2000", "--sources", "8")),
+                   load=("idle", "--connections", "2000", "--sources", "8"),
+                   least=kept(2_000, texts=False)),
     "idle-full": Attack("idle connections: 18,000, as many as there are", sockets=True,
                         load=("idle", "--connections", "18000", "--sources", "70",
-                              "--rate", "10000")),
+                              "--rate", "10000"),
+                        least=kept(18_000, texts=False)),
     "heads-full": Attack("slow heads: 18,000", sockets=True,
                          load=("slow-heads", "--connections", "18000", "--sources", "70",
-                               "--rate", "10000")),
+                               "--rate", "10000"),
+                         least=kept(18_000)),
+    # That the kernel waits for them says that they came, and that their checksums are right. No
+    # more of them than the server's backlog: half of aureond's 1,024.
     "half-open": Attack("half-open: 2,000 SYN/s from nowhere", sockets=True, elsewhere=True,
-                        load=("half-open", "--rate", "2000")),
+                        load=("half-open", "--rate", "2000"), fault=half_made,
+                        least={"half_made": 500}, least_each_second=half("opened", 2_000)),
     "one-address": Attack("2,000 connections from one address", sockets=True, elsewhere=True,
-                          load=("idle", "--connections", "2000")),
+                          load=("idle", "--connections", "2000"),
+                          least=kept(2_000, texts=False)),
+    # Every second one of those made says something.
     "scan": Attack("connect and reset, half with a TLS hello: 2,000/s", sockets=True,
-                   load=("scan", "--connections", "500", "--sources", "8")),
+                   load=("scan", "--connections", "500", "--sources", "8"),
+                   least_each_second=half("connected", 2_000) | half("texts", 1_000)),
     "mass-close": Attack("2,000 connections ask and close at once, every second", sockets=True,
                          load=("mass-close", "--connections", "2000", "--sources", "8",
-                               "--path", "/1k.bin")),
+                               "--path", "/1k.bin"),
+                         least_each_second=half("left", 2_000) | half("texts", 2_000)),
     "continue": Attack("Expect: 100-continue and no body: 2,000", sockets=True,
-                       load=("continue", "--connections", "2000", "--sources", "8")),
+                       load=("continue", "--connections", "2000", "--sources", "8"),
+                       least=kept(2_000)),
     "held-heads": Attack("15 KB of head, then nothing: 2,000",
-                         load=("held-heads", "--connections", "2000", "--sources", "8")),
+                         load=("held-heads", "--connections", "2000", "--sources", "8"),
+                         least=kept(2_000)),
     "pipeline": Attack("pipelines that are not read: 500",
                        load=("pipeline", "--connections", "500", "--sources", "8",
-                             "--path", "/1k.bin", "--bytes", "20e6")),
+                             "--path", "/1k.bin", "--bytes", "20e6"),
+                       least=kept(500)),
     "endless-heads": Attack("endless heads: 100 at 50 MB/s",
-                            load=("endless-heads", "--connections", "100")),
+                            load=("endless-heads", "--connections", "100"),
+                            least=kept(100), least_each_second=flood(50_000_000)),
     "chunks": Attack("chunks of one byte: 100 at 10 MB/s",
-                     load=("chunks", "--connections", "100", "--bytes", "10e6")),
+                     load=("chunks", "--connections", "100", "--bytes", "10e6"),
+                     least=kept(100), least_each_second=flood(10_000_000)),
     "extensions": Attack("endless chunk extensions: 100 at 50 MB/s",
-                         load=("extensions", "--connections", "100")),
+                         load=("extensions", "--connections", "100"),
+                         least=kept(100), least_each_second=flood(50_000_000)),
     "trailers": Attack("endless trailers: 100 at 50 MB/s",
-                       load=("trailers", "--connections", "100")),
+                       load=("trailers", "--connections", "100"),
+                       least=kept(100), least_each_second=flood(50_000_000)),
     "requests": Attack("1,000 small requests a second: 100",
-                       load=("ask", "--connections", "100", "--path", "/1k.bin")),
+                       load=("ask", "--connections", "100", "--path", "/1k.bin"),
+                       least=kept(100), least_each_second=half("texts", 1_000)),
     "ranges": Attack("1,000 ranges in each of 200 requests a second",
-                     load=("ranges", "--connections", "50", "--path", "/100k.bin")),
+                     load=("ranges", "--connections", "50", "--path", "/100k.bin"),
+                     least=kept(50), least_each_second=half("texts", 200)),
     "upload": Attack("uploads of 10 GB: 50 at 50 MB/s",
-                     load=("upload", "--connections", "50")),
+                     load=("upload", "--connections", "50"),
+                     least=kept(50), least_each_second=flood(50_000_000)),
     "descriptors": Attack(f"{FEW_DESCRIPTORS} descriptors, 1,000 idle connections",
                           load=("idle", "--connections", "1000", "--sources", "8"),
-                          wrapper=("prlimit", f"--nofile={FEW_DESCRIPTORS}:{FEW_DESCRIPTORS}")),
-    "log-hangs": Attack("nobody reads the access log", log="pipe",
-                        servers=("aureond", "nginx", "caddy")),
-    "log-full": Attack("no space for the access log", log="/dev/full",
-                       servers=("aureond", "nginx", "caddy")),
+                          wrapper=("prlimit", f"--nofile={FEW_DESCRIPTORS}:{FEW_DESCRIPTORS}"),
+                          least=kept(1_000, texts=False)),
+    # While the log is full every line is lost: those of the attacker, and the user's.
+    "log-hangs": Attack("nobody reads the access log, 2,000 long lines a second", log="pipe",
+                        servers=("aureond", "nginx", "caddy"), fault=unread,
+                        load=("ask", "--connections", "200", "--sources", "8",
+                              "--path", LONG_PATH),
+                        least=kept(200),
+                        least_each_second=half("texts", 2_000) | half("lines_lost", 2_000)),
+    "log-full": Attack("no space for the access log", log="/dev/full", fault=unwritten,
+                       servers=("aureond", "nginx", "caddy"), least={"complaints": 1}),
+    # It is changed every 20 ms at best, and written anew in every second of these.
     "files": Attack("a file is replaced, cut and removed under 50 downloads", fault=changing,
-                    load=("ask", "--connections", "50", "--path", "/changing.bin")),
-    "root": Attack("the root is removed, and made again", fault=root_gone, absent=True),
+                    load=("ask", "--connections", "50", "--path", "/changing.bin"),
+                    least=kept(50), least_each_second=half("steps", 20) | half("texts", 500)),
+    "root": Attack("the root is removed, and made again", fault=root_gone, absent=True,
+                   least={"gone": 1}),
     "panic": Attack("handlers that panic: 200/s", handlers=True, servers=("aureond", "axum"),
-                    load=("ask", "--connections", "20", "--path", "/panic")),
+                    load=("ask", "--connections", "20", "--path", "/panic"),
+                    least=kept(20), least_each_second=half("texts", 200)),
     "hang": Attack("handlers that never return: 2,000", handlers=True, waits=True,
                    servers=("aureond", "axum"),
-                   load=("ask", "--connections", "2000", "--sources", "8", "--path", "/hang")),
+                   load=("ask", "--connections", "2000", "--sources", "8", "--path", "/hang"),
+                   least=kept(2_000)),
 }
+
+
+def missed(attack, counts, seconds):
+    """What an attack that went on for so long has not done of the least that makes it one."""
+    wanted = collections.Counter(attack.least)
+    for name, each in attack.least_each_second.items():
+        wanted[name] += int(each * seconds)
+    short = {name: least for name, least in wanted.items() if counts.get(name, 0) < least}
+    return "; ".join(f"{counts.get(name, 0):,} {COUNTED[name]} of at least {least:,}"
+                     for name, least in short.items())
 
 
 def versions(names):

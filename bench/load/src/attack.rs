@@ -235,9 +235,17 @@ struct Slot {
 
 #[derive(Default)]
 struct Counts {
+    /// Connections that were begun.
     opened: u64,
+    /// Those that the server's kernel has made, whatever the server did with them.
+    connected: u64,
     failed: u64,
+    /// Connections that the server has ended.
     ended: u64,
+    /// Those that were made and that their client has closed, as its plan says.
+    left: u64,
+    /// How often the kernel has taken the whole of `first` or `again`.
+    texts: u64,
     sent_bytes: u64,
     received_bytes: u64,
     open_max: usize,
@@ -297,12 +305,18 @@ pub(crate) fn attack(options: &Options) -> Result<(), Failure> {
     attack.run(count as u64, rate, bytes, seconds)?;
     let counts = &attack.counts;
     crate::hold::say(&format!(
-        "{{\"opened\": {}, \"failed\": {}, \"ended\": {}, \"open_max\": {}, \"sent_bytes\": {}, \
+        "{{\"opened\": {}, \"connected\": {}, \"failed\": {}, \"ended\": {}, \"left\": {}, \
+         \"kept\": {}, \"open_max\": {}, \"texts\": {}, \"sent_bytes\": {}, \
          \"received_bytes\": {}}}",
         counts.opened,
+        counts.connected,
         counts.failed,
         counts.ended,
+        counts.left,
+        // Until the server has ended them, or until the end.
+        counts.connected - counts.left,
         counts.open_max,
+        counts.texts,
         counts.sent_bytes,
         counts.received_bytes
     ))
@@ -361,6 +375,7 @@ impl Attack {
             }
             let over = slot.connected && slot.opened_ms.saturating_add(lives_ms) <= now_ms;
             if all || over && !self.plan.together {
+                self.counts.left += u64::from(slot.connected);
                 self.close(token);
             } else if slot.connected && slot.due_ms <= now_ms {
                 self.act(token, now_ms);
@@ -429,10 +444,16 @@ impl Attack {
                 Ok(true) => {
                     slot.connected = true;
                     slot.opened_ms = now_ms;
+                    self.counts.connected += 1;
                     self.act(token, now_ms);
                 }
-                Err(_) => {
-                    self.counts.failed += 1;
+                Err(error) => {
+                    // Refused is what nobody listens to. Whoever resets or ends it has had it.
+                    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+                    let had = matches!(error.kind(), ConnectionReset | BrokenPipe);
+                    self.counts.connected += u64::from(had);
+                    self.counts.ended += u64::from(had);
+                    self.counts.failed += u64::from(!had);
                     return self.close(token);
                 }
             }
@@ -498,6 +519,7 @@ impl Attack {
                     slot.due_ms = now_ms + self.plan.every_ms.max(TICK_MS);
                     return;
                 }
+                self.counts.texts += 1;
             }
             slot.opening = false;
             slot.sent = 0;

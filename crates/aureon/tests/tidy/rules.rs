@@ -228,13 +228,8 @@ fn platform(source: &Source) -> Vec<Finding> {
 }
 
 /// Files outside of `sys/` that hold `unsafe`, and why.
-const UNSAFE_EXCEPTIONS: &[(&str, &str)] = &[
-    (
-        "crates/aureon/tests/allocations.rs",
-        "an allocator that counts is unsafe to write",
-    ),
-    ("fuzz/src/", "a fuzzing engine calls the target through C"),
-];
+const UNSAFE_EXCEPTIONS: &[(&str, &str)] =
+    &[("fuzz/src/", "a fuzzing engine calls the target through C")];
 
 fn unsafe_code(source: &Source) -> Vec<Finding> {
     let excepted = UNSAFE_EXCEPTIONS

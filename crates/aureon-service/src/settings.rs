@@ -38,7 +38,7 @@ pub struct Config {
     pub spa: bool,
     /// Whether text is compressed on the fly when no compressed sibling exists.
     pub gzip: bool,
-    /// Whether fields that keep a browser from guessing are sent: see `routes`.
+    /// Whether `aureon::app::SecurityHeaders` are sent with answers of routes and files.
     pub security_headers: bool,
     /// Peers whose word about their clients is believed: networks, `loopback`, `private`, `unix`.
     pub trusted_proxies: Vec<String>,

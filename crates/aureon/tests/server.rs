@@ -403,14 +403,11 @@ fn who_gets_no_answer_from_a_handler_is_told_at_once_and_counted_once() {
         .limits(limits)
         .workers(1);
     let served = Served::start(server.metrics(true).observer(Told(Mutex::new(tell))));
-    let ask = || {
-        let stream = served.send(GATED);
-        has_begun.recv_timeout(PATIENCE).unwrap();
-        stream
-    };
     let next = || told.recv_timeout(PATIENCE).unwrap();
+    let mut stream = served.send(GATED);
+    has_begun.recv_timeout(PATIENCE).unwrap();
     // The handler has not returned yet.
-    assert!(read_to_end(&mut ask()).starts_with("HTTP/1.1 503 "));
+    assert!(read_to_end(&mut stream).starts_with("HTTP/1.1 503 "));
     let (status, ending, fault) = next();
     assert_eq!((status, ending), (503, Ending::Complete));
     assert!(fault.contains("answer_timeout"), "{fault}");
@@ -418,18 +415,29 @@ fn who_gets_no_answer_from_a_handler_is_told_at_once_and_counted_once() {
     // What it did since is told, but is no other exchange.
     let late = (500, Ending::AnswerLate, "it went wrong later".to_owned());
     assert_eq!(next(), late);
-    let running = served.running.as_ref().unwrap();
-    let counted = || {
-        let metrics = running.metrics();
-        let series = metrics.series.iter().map(Series::count);
-        let cut = metrics.exchanges_cut.iter().map(|(_, count)| count);
-        (series.sum::<u64>(), cut.sum::<u64>())
-    };
-    assert_eq!(counted(), (1, 0));
-    let _waiting = ask();
-    running.stopper().halt();
-    assert_eq!(next().1, Ending::CutOff);
-    assert_eq!(counted(), (2, 1));
+    assert_eq!(counted(&served), (1, 0));
+}
+
+/// Exchanges that were counted, and how many of them were cut off.
+fn counted(served: &Served) -> (u64, u64) {
+    let metrics = served.running.as_ref().unwrap().metrics();
+    let series = metrics.series.iter().map(Series::count);
+    let cut = metrics.exchanges_cut.iter().map(|(_, count)| count);
+    (series.sum(), cut.sum())
+}
+
+#[test]
+fn an_exchange_whose_handler_runs_is_told_when_the_server_is_halted() {
+    let (router, has_begun, let_go) = gated();
+    let (tell, told) = channel();
+    let server = Server::new(router.build().unwrap()).workers(1);
+    let served = Served::start(server.metrics(true).observer(Told(Mutex::new(tell))));
+    let _waiting = served.send(GATED);
+    has_begun.recv_timeout(PATIENCE).unwrap();
+    served.running.as_ref().unwrap().stopper().halt();
+    let (_, ending, _) = told.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(ending, Ending::CutOff);
+    assert_eq!(counted(&served), (1, 1));
     let_go.send(()).unwrap();
 }
 

@@ -130,6 +130,8 @@ fn harmed(form: &str) -> String {
         let answer = ask(address, "/blocked");
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.contains("\r\nRetry-After: 1\r\n"), "{answer}");
+        // The answer is the server's, and can be found in the log as any other.
+        assert!(answer.contains("\r\nX-Request-Id: "), "{answer}");
         assert!(ask(address, "/panic").starts_with("HTTP/1.1 500 "));
         assert!(ask(address, "/api/status").starts_with("HTTP/1.1 200 "));
     }

@@ -7,10 +7,8 @@
 // Helpers of tests may fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use aureon::metrics::Series;
 use aureon::{
-    Address, Body, BodyReader, Ending, Exchange, Limits, Method, Observer, Request, Response,
-    Router, Server,
+    Address, Body, BodyReader, Ending, Limits, Method, Request, Response, Router, Server,
 };
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -19,38 +17,16 @@ use std::os::{
     fd::{AsRawFd, IntoRawFd},
     unix::net::UnixStream,
 };
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 mod served;
 
-use served::{PATIENCE, Served, read_to_end};
-
-/// Reads one answer with a Content-Length.
-fn read_answer(stream: &mut impl Read) -> (String, Vec<u8>) {
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).unwrap();
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("Content-Length: "));
-    let mut body = vec![0; length.map_or(0, |text| text.parse().unwrap())];
-    stream.read_exact(&mut body).unwrap();
-    (head, body)
-}
+use served::{GATED, PATIENCE, Served, Told, gated, hello, read_answer, read_to_end};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const GET_CLOSE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-
-fn hello() -> Router {
-    let mut router = Router::new();
-    router.get("/", |_: &Request<'_>| "hello");
-    router
-}
 
 #[test]
 fn keeps_a_connection_alive_and_answers_a_pipeline_in_order() {
@@ -277,168 +253,6 @@ fn a_client_that_connects_while_the_server_starts_is_never_reset() {
     assert!(client.join().unwrap().ends_with("hello"));
     running.stopper().drain();
     running.join().unwrap();
-}
-
-/// A blocking route that says when it has begun and waits to be let go.
-fn gated() -> (Router, Receiver<()>, Sender<()>) {
-    let (begun, has_begun) = channel();
-    let (let_go, gate) = channel::<()>();
-    let gate = Mutex::new((begun, gate));
-    let mut router = hello();
-    router.blocking(Method::Get, "/gated", move |_: &Request<'_>| {
-        let gate = gate.lock().unwrap();
-        gate.0.send(()).unwrap();
-        gate.1.recv().unwrap();
-        "through"
-    });
-    (router, has_begun, let_go)
-}
-
-const GATED: &str = "GET /gated HTTP/1.1\r\nHost: a\r\n\r\n";
-
-#[test]
-fn a_blocking_handler_blocks_nobody_and_its_pipeline_waits() {
-    let (router, has_begun, let_go) = gated();
-    let served = Served::with(router, Limits::DEFAULT, 1);
-    let mut stream = served.connect();
-    stream
-        .write_all(format!("{GATED}{GET}").as_bytes())
-        .unwrap();
-    has_begun.recv_timeout(PATIENCE).unwrap();
-    assert!(served.ask(GET_CLOSE).ends_with("hello"));
-    let_go.send(()).unwrap();
-    assert_eq!(read_answer(&mut stream).1, b"through");
-    assert_eq!(read_answer(&mut stream).1, b"hello");
-}
-
-#[test]
-fn a_full_pool_answers_503_with_retry_after() {
-    let (router, has_begun, let_go) = gated();
-    let limits = Limits {
-        pool_threads_max: 1,
-        pool_queue_max: 1,
-        ..Limits::DEFAULT
-    };
-    let served = Served::with(router, limits, 1);
-    let mut first = served.connect();
-    first.write_all(GATED.as_bytes()).unwrap();
-    has_begun.recv_timeout(PATIENCE).unwrap();
-    let mut second = served.connect();
-    second.write_all(GATED.as_bytes()).unwrap();
-    // Both connections are the one worker's: an answer behind proves that the second was read.
-    assert!(served.ask(GET_CLOSE).ends_with("hello"));
-    let third = served.ask("GET /gated HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    assert!(
-        third.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
-        "{third}"
-    );
-    assert!(third.contains("Retry-After: 1\r\n"));
-    for _ in 0..2 {
-        let_go.send(()).unwrap();
-    }
-    assert_eq!(read_answer(&mut first).1, b"through");
-    assert_eq!(read_answer(&mut second).1, b"through");
-}
-
-#[test]
-fn an_answer_that_does_not_come_is_given_up() {
-    let (router, has_begun, let_go) = gated();
-    let served = Served::with(
-        router,
-        Limits {
-            answer_timeout_ms: 300,
-            ..Limits::DEFAULT
-        },
-        1,
-    );
-    let mut stream = served.connect();
-    stream.write_all(GATED.as_bytes()).unwrap();
-    has_begun.recv_timeout(PATIENCE).unwrap();
-    let text = read_to_end(&mut stream);
-    assert!(
-        text.starts_with("HTTP/1.1 503 ") && text.contains("Connection: close"),
-        "{text}"
-    );
-    let_go.send(()).unwrap();
-    assert!(served.ask(GET_CLOSE).ends_with("hello"));
-}
-
-/// Status, ending and what went wrong of each exchange.
-struct Told(Mutex<Sender<(u16, Ending, String)>>);
-
-impl Observer for Told {
-    fn on_exchange(&self, exchange: &Exchange<'_, '_>) {
-        let fault = exchange.fault.map(|fault| fault.message().to_owned());
-        let told = (
-            exchange.status.code(),
-            exchange.ending,
-            fault.unwrap_or_default(),
-        );
-        self.0.lock().unwrap().send(told).unwrap();
-    }
-}
-
-#[test]
-fn who_gets_no_answer_from_a_handler_is_told_at_once_and_counted_once() {
-    let (begun, has_begun) = channel();
-    let (let_go, gate) = channel::<()>();
-    let (tell, told) = channel();
-    let gate = Mutex::new((begun, gate));
-    let mut router = Router::new();
-    router.blocking(
-        Method::Get,
-        "/gated",
-        move |_: &Request<'_>| -> &'static str {
-            let gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
-            gate.0.send(()).unwrap();
-            gate.1.recv().unwrap();
-            panic!("it went wrong later")
-        },
-    );
-    let limits = Limits {
-        answer_timeout_ms: 300,
-        ..Limits::DEFAULT
-    };
-    let server = Server::new(router.build().unwrap())
-        .limits(limits)
-        .workers(1);
-    let served = Served::start(server.metrics(true).observer(Told(Mutex::new(tell))));
-    let next = || told.recv_timeout(PATIENCE).unwrap();
-    let mut stream = served.send(GATED);
-    has_begun.recv_timeout(PATIENCE).unwrap();
-    // The handler has not returned yet.
-    assert!(read_to_end(&mut stream).starts_with("HTTP/1.1 503 "));
-    let (status, ending, fault) = next();
-    assert_eq!((status, ending), (503, Ending::Complete));
-    assert!(fault.contains("answer_timeout"), "{fault}");
-    let_go.send(()).unwrap();
-    // What it did since is told, but is no other exchange.
-    let late = (500, Ending::AnswerLate, "it went wrong later".to_owned());
-    assert_eq!(next(), late);
-    assert_eq!(counted(&served), (1, 0));
-}
-
-/// Exchanges that were counted, and how many of them were cut off.
-fn counted(served: &Served) -> (u64, u64) {
-    let metrics = served.running.as_ref().unwrap().metrics();
-    let series = metrics.series.iter().map(Series::count);
-    let cut = metrics.exchanges_cut.iter().map(|(_, count)| count);
-    (series.sum(), cut.sum())
-}
-
-#[test]
-fn an_exchange_whose_handler_runs_is_told_when_the_server_is_halted() {
-    let (router, has_begun, let_go) = gated();
-    let (tell, told) = channel();
-    let server = Server::new(router.build().unwrap()).workers(1);
-    let served = Served::start(server.metrics(true).observer(Told(Mutex::new(tell))));
-    let _waiting = served.send(GATED);
-    has_begun.recv_timeout(PATIENCE).unwrap();
-    served.running.as_ref().unwrap().stopper().halt();
-    let (_, ending, _) = told.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(ending, Ending::CutOff);
-    assert_eq!(counted(&served), (1, 1));
-    let_go.send(()).unwrap();
 }
 
 #[test]

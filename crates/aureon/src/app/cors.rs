@@ -129,6 +129,10 @@ impl Middleware for Cors {
             response.set_field("Access-Control-Expose-Headers", exposed);
         }
     }
+
+    fn unhandled(&self, request: &Request<'_>, response: &mut Response) {
+        self.after(request, response);
+    }
 }
 
 #[cfg(test)]

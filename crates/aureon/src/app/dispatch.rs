@@ -361,6 +361,21 @@ impl App {
             run_after(&endpoint.chain, request, response);
         }
     }
+
+    /// Runs the middleware over an answer in the handler's place: the second halves of those whose
+    /// first half ran, and of the others what they have for it ([`Middleware::unhandled`]).
+    pub(crate) fn finish_unhandled<'r>(
+        &'r self,
+        found: &'r Match,
+        request: &Request<'r>,
+        response: &mut Response,
+    ) {
+        let chain = &self.bind(found, request).chain;
+        let ran = request.take_middlewares_ran().min(chain.len());
+        let (ran, others) = chain.split_at(ran);
+        run_each(others, request, response, true);
+        run_each(ran, request, response, false);
+    }
 }
 
 /// A body without bytes.
@@ -387,26 +402,30 @@ fn run(endpoint: &Endpoint, request: &Request<'_>, act: impl FnOnce() -> Respons
                         &["answers by itself"],
                     );
                 }
+                request.set_middlewares_ran(ran);
                 return response;
             }
         }
+        // Known before the handler returns, since somebody may answer in its place.
+        request.set_middlewares_ran(ran);
         act()
     }));
-    let response = outcome.unwrap_or_else(|payload| panicked(Fault::panic(payload)));
+    let response = outcome.unwrap_or_else(|payload| {
+        request.set_middlewares_ran(ran);
+        panicked(Fault::panic(payload))
+    });
     if endpoint.chain.is_empty() {
         return response;
     }
-    run_second_halves(endpoint, request, ran, response)
+    run_second_halves(endpoint, request, response)
 }
 
 /// What follows the handler; apart, so that the answer of a route without middleware is not moved.
 fn run_second_halves(
     endpoint: &Endpoint,
     request: &Request<'_>,
-    ran: usize,
     mut response: Response,
 ) -> Response {
-    request.set_middlewares_ran(ran);
     if !response.body().is_later() {
         run_after(&endpoint.chain, request, &mut response);
     }
@@ -415,11 +434,24 @@ fn run_second_halves(
 
 /// Runs the second halves, innermost first, of those whose first half ran.
 fn run_after(chain: &Chain, request: &Request<'_>, response: &mut Response) {
-    let ran = request.middlewares_ran().min(chain.len());
-    for middleware in chain[..ran].iter().rev() {
+    let ran = request.take_middlewares_ran().min(chain.len());
+    run_each(&chain[..ran], request, response, false);
+}
+
+/// Has each middleware change an answer, innermost first.
+fn run_each(
+    chain: &[Arc<dyn Middleware>],
+    request: &Request<'_>,
+    response: &mut Response,
+    unhandled: bool,
+) {
+    for middleware in chain.iter().rev() {
         let seen = request.trace().map(|trace| (trace, lines_of(response)));
         // Unwind safe: a response that a panic left half changed is replaced.
-        let outcome = catch_unwind(AssertUnwindSafe(|| middleware.after(request, response)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| match unhandled {
+            false => middleware.after(request, response),
+            true => middleware.unhandled(request, response),
+        }));
         if let Err(payload) = outcome {
             *response = panicked(Fault::panic(payload));
         }
@@ -587,6 +619,11 @@ mod tests {
             let order = self.1.lock().unwrap().clone();
             response.set_field("X-Order", order);
         }
+
+        fn unhandled(&self, request: &Request<'_>, response: &mut Response) {
+            self.1.lock().unwrap().push('-');
+            self.after(request, response);
+        }
     }
 
     #[test]
@@ -647,6 +684,41 @@ mod tests {
             app.finish(&found, &owned.borrow(), &mut late);
             assert_eq!(show(&late), "200 late [abBA]");
         });
+    }
+
+    #[test]
+    fn an_answer_in_the_handlers_place_gets_the_second_halves_and_the_handlers_none() {
+        let notes = Arc::new(Mutex::new(String::new()));
+        let app = built(|r| {
+            r.with(Order("a", Arc::clone(&notes)))
+                .with(Order("b", Arc::clone(&notes)))
+                .get("/", |_| "unused");
+        });
+        let check = |waits: bool, shown: &str| {
+            notes.lock().unwrap().clear();
+            with_request("GET /", |request| {
+                let found = app.find(request.head());
+                // One is the pool's, the other is the worker's.
+                let (handled, kept) = (request.to_owned(), request.to_owned());
+                let answer_in_place = || {
+                    let mut answer = Response::text("in place");
+                    app.finish_unhandled(&found, &kept.borrow(), &mut answer);
+                    assert_eq!(show(&answer), format!("200 in place [{shown}]"));
+                };
+                if waits {
+                    answer_in_place();
+                }
+                let late = run(app.endpoint(&found), &handled.borrow(), || {
+                    if !waits {
+                        answer_in_place();
+                    }
+                    Response::text("late")
+                });
+                assert_eq!(show(&late), "200 late");
+            });
+        };
+        check(false, "abBA");
+        check(true, "-B-A");
     }
 
     struct Echo;

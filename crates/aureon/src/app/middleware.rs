@@ -1,8 +1,9 @@
 //! What stands around handlers: one trait, two halves.
 //!
 //! `before` may answer in the handler's place, `after` may change any answer, early, late and
-//! failed ones included. A middleware holds no state of one request in itself; it attaches that
-//! to the request ([`Request::set`]).
+//! failed ones included. A handler that gives none in time is answered for: `after` runs over that
+//! answer, and not again over the handler's own. A middleware holds no state of one request in
+//! itself; it attaches that to the request ([`Request::set`]).
 
 use super::{Request, Response};
 
@@ -17,6 +18,13 @@ pub trait Middleware: Send + Sync + 'static {
 
     /// Runs when the answer is there, in reverse order.
     fn after(&self, request: &Request<'_>, response: &mut Response) {
+        let _ = (request, response);
+    }
+
+    /// Runs in place of both halves over a 503 that a worker gives because there was no thread for
+    /// the handler and these halves: those of [`Router::blocking`](super::Router::blocking) and of
+    /// uploads run on the pool. Does nothing unless a middleware has something for that answer.
+    fn unhandled(&self, request: &Request<'_>, response: &mut Response) {
         let _ = (request, response);
     }
 

@@ -2,7 +2,9 @@
 //!
 //! Everything is borrowed and nothing is parsed before it is asked for, so making one costs a
 //! few moves. [`RequestOwned`] is the copy for a pool thread or a late answer. What middleware
-//! attaches (the request's id, local values) is shared between a request and its copies.
+//! attaches (the request's id, local values) is shared between a request and its copies, and so is
+//! which of the middleware has run: when the worker answers because the handler does not, what is
+//! attached on the pool is in that answer, and nothing runs twice.
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, OnceCell};
@@ -64,10 +66,10 @@ pub(super) struct Bound<'a> {
 #[derive(Default)]
 struct Notes {
     id: OnceCell<RequestId>,
-    /// How many of the route's middlewares ran their first half.
+    /// How many of the route's middlewares ran their first half and not yet their second.
     ran: Cell<u32>,
-    /// Made by the first use: most requests have none.
-    locals: OnceCell<Arc<Locals>>,
+    /// What it has in common with its copies. Made by the first use: most requests have none.
+    common: OnceCell<Arc<Common>>,
 }
 
 enum Holder<'a> {
@@ -77,14 +79,36 @@ enum Holder<'a> {
 
 type Local = (TypeId, Box<dyn Any + Send>);
 
+/// What a request and its copies have in common, whichever of them learns it.
 #[derive(Default)]
-struct Locals {
-    values: Mutex<Vec<Local>>,
+struct Common(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    id: Option<RequestId>,
+    ran: u32,
+    /// The second halves ran, or run: not again for another copy.
+    finished: bool,
+    locals: Vec<Local>,
 }
 
-impl Locals {
-    fn lock(&self) -> MutexGuard<'_, Vec<Local>> {
-        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+impl Common {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[inline(never)]
+    fn set_ran(&self, count: u32) {
+        self.lock().ran = count;
+    }
+
+    #[inline(never)]
+    fn take_ran(&self) -> u32 {
+        let mut known = self.lock();
+        match std::mem::replace(&mut known.finished, true) {
+            false => known.ran,
+            true => 0,
+        }
     }
 }
 
@@ -154,12 +178,25 @@ impl<'a> Request<'a> {
         }
     }
 
-    pub(super) fn middlewares_ran(&self) -> usize {
-        self.notes().ran.get() as usize
+    /// How many middlewares are to run their second half. None, once this was asked of the request
+    /// or of a copy: an answer that a client got before the handler's own is the one they run over.
+    #[inline]
+    pub(super) fn take_middlewares_ran(&self) -> usize {
+        let notes = self.notes();
+        let ran = match notes.common.get() {
+            None => notes.ran.take(),
+            Some(common) => common.take_ran(),
+        };
+        ran as usize
     }
 
+    #[inline]
     pub(super) fn set_middlewares_ran(&self, count: usize) {
-        self.notes().ran.set(count as u32);
+        let notes = self.notes();
+        match notes.common.get() {
+            None => notes.ran.set(count as u32),
+            Some(common) => common.set_ran(count as u32),
+        }
     }
 
     /// The head.
@@ -315,46 +352,67 @@ impl<'a> Request<'a> {
         self.notes().id.get()
     }
 
-    /// Gives the request its id; the first stays.
+    /// Gives the request and its copies their id; the first stays.
     pub fn set_id(&self, id: RequestId) {
-        let _ = self.notes().id.set(id);
+        let notes = self.notes();
+        let _ = match notes.common.get() {
+            None => notes.id.set(id),
+            Some(common) => notes.id.set(common.lock().id.get_or_insert(id).clone()),
+        };
+    }
+
+    /// What this request has in common with the copies that there will be.
+    fn common(&self) -> &Arc<Common> {
+        let notes = self.notes();
+        notes.common.get_or_init(|| {
+            Arc::new(Common(Mutex::new(Known {
+                id: notes.id.get().cloned(),
+                ran: notes.ran.get(),
+                ..Known::default()
+            })))
+        })
     }
 
     /// Attaches a value for this request, in the place of one of the same type.
     pub fn set<T: Send + 'static>(&self, value: T) {
         let id = TypeId::of::<T>();
-        let locals = self.notes().locals.get_or_init(Arc::default);
-        let mut values = locals.lock();
-        let old = values
+        let mut known = self.common().lock();
+        let locals = &mut known.locals;
+        let old = locals
             .iter()
             .position(|(known, _)| *known == id)
-            .map(|at| values.remove(at));
-        values.push((id, Box::new(value)));
-        drop(values);
+            .map(|at| locals.remove(at));
+        locals.push((id, Box::new(value)));
+        drop(known);
         // Dropped outside the lock: its destructor is the user's.
         drop(old);
     }
 
     /// A value attached to this request.
     pub fn local<T: Clone + 'static>(&self) -> Option<T> {
-        let values = self.notes().locals.get()?.lock();
-        let (_, value) = values
+        let known = self.notes().common.get()?.lock();
+        let (_, value) = known
+            .locals
             .iter()
             .find(|(known, _)| *known == TypeId::of::<T>())?;
         value.downcast_ref::<T>().cloned()
     }
 
-    /// A copy that borrows nothing and may leave the thread. Local values are shared with it.
+    /// A copy that borrows nothing and may leave the thread. Its id and local values are this
+    /// request's, whichever of the two they were given to.
     pub fn to_owned(&self) -> RequestOwned {
-        let notes = self.notes();
-        let id = OnceCell::new();
-        if let Some(known) = notes.id.get() {
-            let _ = id.set(known.clone());
-        }
-        let locals = OnceCell::from(Arc::clone(notes.locals.get_or_init(Arc::default)));
+        self.copy(self.body)
+    }
+
+    /// The same without the body, for what only tells of the request.
+    pub(crate) fn to_owned_bare(&self) -> RequestOwned {
+        self.copy(&[])
+    }
+
+    fn copy(&self, body: &[u8]) -> RequestOwned {
         RequestOwned {
             head: self.head.to_owned(),
-            body: self.body.to_vec(),
+            body: body.to_vec(),
             peer: self.peer,
             unix_us: self.unix_us,
             bound: self.bound.get().map(|bound| BoundOwned {
@@ -364,9 +422,8 @@ impl<'a> Request<'a> {
                 trust: Arc::clone(bound.trust),
             }),
             notes: Notes {
-                id,
-                ran: notes.ran.clone(),
-                locals,
+                common: OnceCell::from(Arc::clone(self.common())),
+                ..Notes::default()
             },
         }
     }
@@ -392,6 +449,9 @@ struct BoundOwned {
 impl RequestOwned {
     /// The request. What is attached to it stays attached.
     pub fn borrow(&self) -> Request<'_> {
+        if let Some(id) = self.notes.common.get().and_then(|c| c.lock().id.clone()) {
+            let _ = self.notes.id.set(id);
+        }
         let bound = self.bound.as_ref();
         Request {
             head: self.head.borrow(),
@@ -480,6 +540,46 @@ mod tests {
             assert_eq!(request.local::<&str>(), Some("text"));
             assert_eq!(request.local::<u64>(), None);
         });
+    }
+
+    #[test]
+    fn the_first_id_is_that_of_the_request_and_all_copies() {
+        let id = |text: &str| RequestId::parse(text.as_bytes()).unwrap();
+        check("GET / HTTP/1.1", b"", |request| {
+            let (one, other) = (request.to_owned(), request.to_owned());
+            one.borrow().set_id(id("first"));
+            other.borrow().set_id(id("second"));
+            request.set_id(id("third"));
+            assert_eq!(request.id(), Some("first"));
+            assert_eq!(one.borrow().id(), Some("first"));
+            assert_eq!(other.borrow().id(), Some("first"));
+        });
+        check("GET / HTTP/1.1", b"", |request| {
+            request.set_id(id("before"));
+            let copy = request.to_owned();
+            copy.borrow().set_id(id("after"));
+            assert_eq!(
+                (request.id(), copy.borrow().id()),
+                (Some("before"), Some("before"))
+            );
+        });
+    }
+
+    #[test]
+    fn second_halves_are_to_run_once_for_a_request_and_its_copies() {
+        let taken = Cell::new(Vec::new());
+        check("GET / HTTP/1.1", b"", |request| {
+            let (handled, answered) = (request.to_owned(), request.to_owned());
+            handled.borrow().set_middlewares_ran(2);
+            let mut so_far = taken.take();
+            for copy in [answered.borrow(), handled.borrow()] {
+                so_far.push(copy.take_middlewares_ran());
+                handled.borrow().set_middlewares_ran(3);
+            }
+            taken.set(so_far);
+        });
+        // The last two are those of the copy that `check` makes.
+        assert_eq!(taken.take(), [2, 0, 0, 0]);
     }
 
     #[test]

@@ -167,6 +167,11 @@ impl Middleware for RequestIds {
             response.set_known("X-Request-Id", id.as_bytes());
         }
     }
+
+    fn unhandled(&self, request: &Request<'_>, response: &mut Response) {
+        self.before(request);
+        self.after(request, response);
+    }
 }
 
 #[cfg(test)]

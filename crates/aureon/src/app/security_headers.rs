@@ -77,6 +77,10 @@ impl Middleware for SecurityHeaders {
             response.set_field_if_absent(name, value);
         }
     }
+
+    fn unhandled(&self, request: &Request<'_>, response: &mut Response) {
+        self.after(request, response);
+    }
 }
 
 #[cfg(test)]

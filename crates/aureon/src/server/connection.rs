@@ -141,7 +141,7 @@ impl Connection {
 /// An exchange that waits for bytes, for another thread, or for the peer to take its answer.
 #[derive(Debug)]
 pub(super) struct Suspended {
-    pub(super) request: Box<RequestOwned>,
+    pub(super) request: RequestOwned,
     /// The application that `matched` belongs to; a reload may have put another in force.
     pub(super) shared: Lent,
     pub(super) matched: Match,
@@ -165,7 +165,7 @@ pub(super) struct Suspended {
 
 impl Suspended {
     pub(super) fn new(
-        request: Box<RequestOwned>,
+        request: RequestOwned,
         shared: Lent,
         matched: Match,
         now_us: u64,

@@ -21,7 +21,7 @@ use crate::http::{
 };
 use crate::limits::{INLINE_CONTENT_BYTES, Limit, Limits};
 use crate::metrics::{Block, Metrics};
-use crate::sys::Driver;
+use crate::sys::{Driver, Wake};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,6 +61,28 @@ impl fmt::Debug for Shared {
         f.debug_struct("Shared")
             .field("limits", &self.limits)
             .finish_non_exhaustive()
+    }
+}
+
+/// A request whose handler is called on the pool, and where its answer goes.
+struct Call<W: Wake> {
+    key: u64,
+    shared: Arc<Shared>,
+    request: Box<RequestOwned>,
+    matched: Match,
+    mailbox: Arc<Mailbox<W>>,
+}
+
+impl<W: Wake> Call<W> {
+    #[inline(never)]
+    fn answered(self, response: Response) {
+        self.mailbox.post(Letter::Answer {
+            key: self.key,
+            shared: self.shared,
+            request: self.request,
+            matched: self.matched,
+            response: Box::new(response),
+        });
     }
 }
 
@@ -204,14 +226,14 @@ impl<D: Driver> Desk<D> {
         }
         let work = self.shared.app.work(&matched);
         if work == Work::Upload {
-            self.begin_upload(connection, key, head, matched);
+            self.begin_upload(connection, key, head, &matched);
             return 0;
         }
         if !connection.session.wants_body() {
             self.answer(connection, key, head, &matched, work, &[]);
             return 0;
         }
-        self.begin_body(connection, key, head, matched, rest)
+        self.begin_body(connection, key, head, &matched, rest)
     }
 
     /// A request with a body: refuses it, ignores it, takes it at once or collects it.
@@ -220,15 +242,15 @@ impl<D: Driver> Desk<D> {
         connection: &mut Connection,
         key: u64,
         head: Head<'_>,
-        matched: Match,
+        matched: &Match,
         rest: &[u8],
     ) -> usize {
-        let work = self.shared.app.work(&matched);
-        let Some(body_max) = self.shared.app.body_wanted(&matched) else {
-            self.answer(connection, key, head, &matched, work, &[]);
+        let work = self.shared.app.work(matched);
+        let Some(body_max) = self.shared.app.body_wanted(matched) else {
+            self.answer(connection, key, head, matched, work, &[]);
             return 0;
         };
-        if self.lacks_length(connection, head, &matched) {
+        if self.lacks_length(connection, head, matched) {
             return 0;
         }
         let mut room = 0;
@@ -243,7 +265,7 @@ impl<D: Driver> Desk<D> {
                 if let Ok(BodyEvent::Data { bytes, consumed }) =
                     connection.session.receive_body(rest, limits)
                 {
-                    self.answer(connection, key, head, &matched, work, bytes);
+                    self.answer(connection, key, head, matched, work, bytes);
                     return consumed;
                 }
             }
@@ -256,10 +278,10 @@ impl<D: Driver> Desk<D> {
         if connection.began_us == 0 {
             connection.began_us = self.now_us;
         }
-        let mut suspended = self.suspend(Box::new(request), matched, self.now_us);
+        let mut suspended = self.suspend(request, matched, self.now_us);
         suspended.body = Vec::with_capacity(room);
         suspended.body_max = body_max;
-        connection.exchange = Some(Box::new(suspended));
+        connection.exchange = Some(suspended);
         self.enter(connection, Phase::Body);
         0
     }
@@ -328,12 +350,6 @@ impl<D: Driver> Desk<D> {
         Request::taken_at(self.driver.unix_us(), head, body, connection.peer)
     }
 
-    /// A request whose handler is on the pool, for telling what became of it if no answer comes in
-    /// time: a copy, because the other one is the handler's until it returns.
-    fn request_told(&self, connection: &Connection, head: Head<'_>) -> Box<RequestOwned> {
-        Box::new(self.request(connection, head, &[]).to_owned())
-    }
-
     /// Runs the handler, here or on the pool.
     #[inline]
     fn answer(
@@ -362,23 +378,26 @@ impl<D: Driver> Desk<D> {
         request: &Request<'_>,
         matched: &Match,
     ) {
-        let (shared, mailbox) = (Arc::clone(&*self.shared), Arc::clone(&self.mailbox));
-        let owned = Box::new(request.to_owned());
-        let told = self.request_told(connection, *request.head());
-        let job_matched = matched.clone();
+        let suspended = self.suspend(request.to_owned_bare(), matched, self.now_us);
+        let call = self.call(key, request, matched);
         let job = Box::new(move || {
-            let response = Box::new(shared.app.answer(&job_matched, &owned.borrow()));
-            mailbox.post(Letter::Answer {
-                key,
-                shared,
-                request: owned,
-                matched: job_matched,
-                response,
-            });
+            let app = &call.shared.app;
+            let response = app.answer(&call.matched, &call.request.borrow());
+            call.answered(response);
         });
         match self.shared.pool.run(job) {
-            Ok(()) => self.wait(connection, self.suspend(told, matched.clone(), self.now_us)),
-            Err(_) => self.overloaded(connection, key, request, matched),
+            Ok(()) => self.wait(connection, suspended),
+            Err(_) => self.overloaded(connection, key, &suspended),
+        }
+    }
+
+    fn call(&self, key: u64, request: &Request<'_>, matched: &Match) -> Call<D::Waker> {
+        Call {
+            key,
+            shared: Arc::clone(&*self.shared),
+            request: Box::new(request.to_owned()),
+            matched: matched.clone(),
+            mailbox: Arc::clone(&self.mailbox),
         }
     }
 
@@ -388,12 +407,12 @@ impl<D: Driver> Desk<D> {
         connection: &mut Connection,
         key: u64,
         head: Head<'_>,
-        matched: Match,
+        matched: &Match,
     ) {
         let upload_max = self
             .shared
             .app
-            .body_wanted(&matched)
+            .body_wanted(matched)
             .unwrap_or(self.shared.limits.upload_bytes_max);
         if head
             .content_length()
@@ -401,35 +420,24 @@ impl<D: Driver> Desk<D> {
         {
             return self.refuse(connection, Error::BodyTooLarge);
         }
-        if self.lacks_length(connection, head, &matched) {
+        if self.lacks_length(connection, head, matched) {
             return;
         }
         let (mut writer, reader) = Pipe::with_usual_capacity();
         writer.bind(Arc::clone(&self.mailbox) as Arc<dyn Notify>, key);
         let request = self.request(connection, head, &[]);
-        let (shared, mailbox) = (Arc::clone(&*self.shared), Arc::clone(&self.mailbox));
-        let owned = Box::new(request.to_owned());
-        let job_matched = matched.clone();
+        let mut suspended = self.suspend(request.to_owned(), matched, self.now_us);
+        let call = self.call(key, &request, matched);
         let job = Box::new(move || {
             let mut body = BodyReader::new(reader);
-            let answered = shared
-                .app
-                .answer_upload(&job_matched, &owned.borrow(), &mut body);
+            let app = &call.shared.app;
+            let response = app.answer_upload(&call.matched, &call.request.borrow(), &mut body);
             drop(body);
-            let response = Box::new(answered);
-            mailbox.post(Letter::Answer {
-                key,
-                shared,
-                request: owned,
-                matched: job_matched,
-                response,
-            });
+            call.answered(response);
         });
         if self.shared.pool.run(job).is_err() {
-            return self.overloaded(connection, key, &request, &matched);
+            return self.overloaded(connection, key, &suspended);
         }
-        let told = self.request_told(connection, head);
-        let mut suspended = self.suspend(told, matched, self.now_us);
         suspended.body_max = upload_max;
         if !connection.session.wants_body() {
             writer.finish();
@@ -437,13 +445,14 @@ impl<D: Driver> Desk<D> {
         }
         connection.session.send_continue(&mut self.out);
         suspended.upload = Some(writer);
-        connection.exchange = Some(Box::new(suspended));
+        connection.exchange = Some(suspended);
         self.enter(connection, Phase::Upload);
     }
 
     /// An exchange that can not end where it began.
-    fn suspend(&self, request: Box<RequestOwned>, matched: Match, started_us: u64) -> Suspended {
-        Suspended::new(request, Rc::clone(&self.shared), matched, started_us)
+    fn suspend(&self, request: RequestOwned, matched: &Match, started_us: u64) -> Box<Suspended> {
+        let shared = Rc::clone(&self.shared);
+        Box::new(Suspended::new(request, shared, matched.clone(), started_us))
     }
 
     /// Works with what a suspended exchange began with: a match means nothing to another
@@ -454,23 +463,49 @@ impl<D: Driver> Desk<D> {
         self.shared = in_force;
     }
 
-    fn wait(&self, connection: &mut Connection, suspended: Suspended) {
-        connection.exchange = Some(Box::new(suspended));
+    fn wait(&self, connection: &mut Connection, suspended: Box<Suspended>) {
+        connection.exchange = Some(suspended);
         self.enter(connection, Phase::Waiting);
     }
 
     /// The pool's queue is full: the one answer that says "later" (RFC 9110 §15.6.4).
-    fn overloaded(
+    fn overloaded(&mut self, connection: &mut Connection, key: u64, suspended: &Suspended) {
+        self.block.hit(Limit::PoolQueueMax);
+        let why = "no thread is free and too many wait for one: pool_queue_max";
+        self.answer_for(connection, key, suspended, why);
+    }
+
+    /// Answers 503 in the place of a handler.
+    fn answer_for(
         &mut self,
         connection: &mut Connection,
         key: u64,
-        request: &Request<'_>,
-        matched: &Match,
+        suspended: &Suspended,
+        why: &'static str,
     ) {
-        self.block.hit(Limit::PoolQueueMax);
-        let why = "no thread is free and too many wait for one: pool_queue_max";
-        let response = Response::failed(Status::SERVICE_UNAVAILABLE, why);
-        self.respond(connection, key, request, matched, response, self.now_us);
+        let mut response = Response::failed(Status::SERVICE_UNAVAILABLE, why);
+        let app = &suspended.shared.app;
+        app.finish_unhandled(
+            &suspended.matched,
+            &suspended.request.borrow(),
+            &mut response,
+        );
+        self.respond_to(connection, key, suspended, response);
+    }
+
+    /// Writes the answer of an exchange that was suspended.
+    fn respond_to(
+        &mut self,
+        connection: &mut Connection,
+        key: u64,
+        suspended: &Suspended,
+        response: Response,
+    ) {
+        let (request, matched) = (suspended.request.borrow(), &suspended.matched);
+        self.with_shared(Rc::clone(&suspended.shared), |desk| {
+            let started_us = suspended.started_us;
+            desk.respond(connection, key, &request, matched, response, started_us);
+        });
     }
 
     /// A thread has answered.
@@ -503,19 +538,13 @@ impl<D: Driver> Desk<D> {
         let Some(suspended) = connection.exchange.take() else {
             return;
         };
-        let Suspended {
-            request,
-            shared,
-            matched,
-            started_us,
-            ..
-        } = *suspended;
-        let request = request.borrow();
-        let began = Rc::clone(&shared);
-        began.app.finish(&matched, &request, &mut response);
-        self.with_shared(shared, |desk| {
-            desk.respond(connection, key, &request, &matched, response, started_us);
-        });
+        let app = &suspended.shared.app;
+        app.finish(
+            &suspended.matched,
+            &suspended.request.borrow(),
+            &mut response,
+        );
+        self.respond_to(connection, key, &suspended, response);
     }
 
     /// Writes the answer of an exchange that did not end where it began.
@@ -573,24 +602,25 @@ impl<D: Driver> Desk<D> {
     ) {
         let mut body = response.take_body();
         if let Body::Later(mut later) = body {
-            let owned = Box::new(request.to_owned());
             later.bind(Arc::clone(&self.mailbox) as Arc<dyn Notify>, key);
-            let mut suspended = self.suspend(owned, matched.clone(), started_us);
+            let mut suspended = self.suspend(request.to_owned(), matched, started_us);
             suspended.later = Some(later);
             return self.wait(connection, suspended);
         }
         if let (Body::Run(_), true) = (&body, request.method() != Method::Head) {
             body = match self.start_producer(body) {
                 Some(reader) => Body::Stream(reader),
-                None => return self.overloaded(connection, key, request, matched),
+                None => {
+                    let suspended = self.suspend(request.to_owned(), matched, started_us);
+                    return self.overloaded(connection, key, &suspended);
+                }
             };
         }
         let delimiter = self.send_head(connection, &response, body.len());
         if delimiter == Delimiter::Nothing {
             return self.end(connection, request, matched, &response, 0, started_us);
         }
-        let owned = Box::new(request.to_owned());
-        let mut suspended = self.suspend(owned, matched.clone(), started_us);
+        let mut suspended = self.suspend(request.to_owned(), matched, started_us);
         if self.watched {
             suspended.answered_us = self.driver.now_us();
         }
@@ -598,7 +628,7 @@ impl<D: Driver> Desk<D> {
         suspended.fault = response.fault().cloned().map(Box::new);
         suspended.delimiter = delimiter;
         suspended.tail = self.tail(body, key);
-        connection.exchange = Some(Box::new(suspended));
+        connection.exchange = Some(suspended);
         self.enter(connection, Phase::Sending);
     }
 
@@ -722,19 +752,8 @@ impl<D: Driver> Desk<D> {
         };
         connection.session.close_after();
         self.block.hit(Limit::AnswerTimeout);
-        let Suspended {
-            request,
-            shared,
-            matched,
-            started_us,
-            ..
-        } = *suspended;
         let why = "the handler gave no answer in time: answer_timeout";
-        let response = Response::failed(Status::SERVICE_UNAVAILABLE, why);
-        let request = request.borrow();
-        self.with_shared(shared, |desk| {
-            desk.respond(connection, key, &request, &matched, response, started_us);
-        });
+        self.answer_for(connection, key, &suspended, why);
     }
 
     /// The connection ends in the middle of an exchange.
@@ -742,30 +761,20 @@ impl<D: Driver> Desk<D> {
         let Some(suspended) = connection.exchange.take() else {
             return;
         };
-        let Suspended {
-            request,
-            shared,
-            matched,
-            status,
-            fault,
-            bytes_sent,
-            started_us,
-            answered_us,
-            ..
-        } = *suspended;
         let times = Times {
             began_us: std::mem::take(&mut connection.began_us),
-            started_us,
-            answered_us,
+            started_us: suspended.started_us,
+            answered_us: suspended.answered_us,
         };
         let outcome = Outcome {
-            status,
-            bytes: bytes_sent,
-            fault: fault.as_deref(),
+            status: suspended.status,
+            bytes: suspended.bytes_sent,
+            fault: suspended.fault.as_deref(),
             ending,
         };
-        self.with_shared(shared, |desk| {
-            desk.report(&request.borrow(), &matched, times, outcome);
+        let (request, matched) = (suspended.request.borrow(), &suspended.matched);
+        self.with_shared(Rc::clone(&suspended.shared), |desk| {
+            desk.report(&request, matched, times, outcome);
         });
     }
 }

@@ -4,9 +4,13 @@
 // Each crate of tests needs some of it.
 #![allow(dead_code)]
 
-use aureon::{Address, Limits, Router, Running, Server};
+use aureon::{
+    Address, Ending, Exchange, Limits, Method, Observer, Request, Router, Running, Server,
+};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// Long enough for a loaded machine, short enough to fail.
@@ -86,4 +90,60 @@ pub(crate) fn read_to_end(stream: &mut impl Read) -> String {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     String::from_utf8(bytes).unwrap()
+}
+
+/// Reads one answer with a Content-Length.
+pub(crate) fn read_answer(stream: &mut impl Read) -> (String, Vec<u8>) {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Content-Length: "));
+    let mut body = vec![0; length.map_or(0, |text| text.parse().unwrap())];
+    stream.read_exact(&mut body).unwrap();
+    (head, body)
+}
+
+/// A server that says hello.
+pub(crate) fn hello() -> Router {
+    let mut router = Router::new();
+    router.get("/", |_: &Request<'_>| "hello");
+    router
+}
+
+/// A blocking route that says when it has begun and waits to be let go.
+pub(crate) fn gated() -> (Router, Receiver<()>, Sender<()>) {
+    let (begun, has_begun) = channel();
+    let (let_go, gate) = channel::<()>();
+    let gate = Mutex::new((begun, gate));
+    let mut router = hello();
+    router.blocking(Method::Get, "/gated", move |_: &Request<'_>| {
+        let gate = gate.lock().unwrap();
+        gate.0.send(()).unwrap();
+        gate.1.recv().unwrap();
+        "through"
+    });
+    (router, has_begun, let_go)
+}
+
+/// A request for it.
+pub(crate) const GATED: &str = "GET /gated HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// Status, ending and what went wrong of each exchange.
+pub(crate) struct Told(pub(crate) Mutex<Sender<(u16, Ending, String)>>);
+
+impl Observer for Told {
+    fn on_exchange(&self, exchange: &Exchange<'_, '_>) {
+        let fault = exchange.fault.map(|fault| fault.message().to_owned());
+        let told = (
+            exchange.status.code(),
+            exchange.ending,
+            fault.unwrap_or_default(),
+        );
+        self.0.lock().unwrap().send(told).unwrap();
+    }
 }

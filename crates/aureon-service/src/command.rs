@@ -18,6 +18,7 @@ use crate::completions::write_completions;
 use crate::config::{ADMIN_NAME, Loaded, Source};
 use crate::health::READY_PATH;
 use crate::help::{VERSION, write_help};
+use crate::json::Object;
 use crate::managed::manage;
 use crate::problem::{Exit, Place, Problem, exit_of, with_error};
 use crate::service::{Failure, Service, say, say_parts, write_error};
@@ -63,7 +64,7 @@ pub(crate) fn with_configuration(
     };
     match command {
         Command::Check => check(&loaded, json),
-        Command::Healthcheck => healthcheck(&loaded),
+        Command::Healthcheck => healthcheck(&loaded, json),
         Command::Status => status(&loaded, json),
         Command::Reload if signal::BY_NAME => reload_by_name(&loaded, json),
         Command::Reload => order(&loaded, "/reload", json),
@@ -99,32 +100,46 @@ fn check(loaded: &Loaded, json: bool) -> Exit {
 }
 
 /// Asks the first address whether the service behind it is ready.
-fn healthcheck(loaded: &Loaded) -> Exit {
+fn healthcheck(loaded: &Loaded, json: bool) -> Exit {
     let Some(address) = loaded.addresses.first() else {
         return Exit::Failed;
     };
-    let proxied = loaded.proxied.contains(address);
-    match ask(address, proxied, "GET", READY_PATH, PATIENCE) {
-        Ok(answered) if answered.status == 200 => print(&answered.content),
-        Ok(answered) => {
-            let status = show_digits(u64::from(answered.status));
-            let reason = String::from_utf8_lossy(&answered.content);
-            say_parts(&[
-                &address.show(),
-                " answers ",
-                &status,
-                ": ",
-                reason.trim_ascii_end(),
-            ]);
-            Exit::Failed
-        }
+    let (proxied, shown) = (loaded.proxied.contains(address), address.show());
+    let (status, told) = match ask(address, proxied, "GET", READY_PATH, PATIENCE) {
+        Ok(answered) => (answered.status, answered.content),
         Err(error) => {
-            say(&with_error(
-                &["nobody answers on ", &address.show()],
-                &error,
-            ));
-            Exit::Failed
+            let told = with_error(&["nobody answers on ", &shown], &error);
+            (0, told.into_bytes())
         }
+    };
+    let told = String::from_utf8_lossy(&told);
+    let reason = told.trim_ascii_end();
+    if json {
+        let mut out = Vec::new();
+        let mut object = Object::new(&mut out);
+        object.bool("ready", status == 200);
+        object.string("address", &shown);
+        object.number("status", u64::from(status));
+        object.string("reason", reason);
+        object.end();
+        out.push(b'\n');
+        print(&out);
+    } else {
+        match status {
+            200 => _ = print(told.as_bytes()),
+            0 => say(reason),
+            _ => say_parts(&[
+                &shown,
+                " answers ",
+                &show_digits(u64::from(status)),
+                ": ",
+                reason,
+            ]),
+        }
+    }
+    match status {
+        200 => Exit::Fine,
+        _ => Exit::Failed,
     }
 }
 

@@ -189,6 +189,13 @@ impl Asking<'_> {
         }
         let request = Request::new(head, b"", Peer::Memory).traced(&self.trace);
         let response = self.app.answer(&found, &request);
+        // What is mounted has said what caches may do; else it is the API, or health.
+        if let (false, Some(value)) = (route.ends_with("{*rest}"), response.field("Cache-Control"))
+        {
+            let value = String::from_utf8_lossy(value);
+            let reason = "it tells how things are now";
+            self.trace.note("caching", &value, &[reason]);
+        }
         self.status = response.status().code();
         let (prepared, fields) = response.field_lines();
         let length = response.body().len();

@@ -499,7 +499,10 @@ fn what_a_service_is_to_do_is_named_and_only_installing_takes_settings() {
             &["service", "stop", "-c", "a"],
             "only `service install` takes settings",
         ),
-        (&["service", "status", "--json"], "report as JSON"),
+        (
+            &["service", "status", "--json"],
+            "only commands that report have it",
+        ),
     ] {
         let output = run(&place, arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

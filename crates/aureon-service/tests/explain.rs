@@ -123,6 +123,40 @@ fn field<'v>(told: &'v Value, name: &str) -> Option<&'v str> {
 }
 
 #[test]
+fn what_caches_may_do_has_its_reason() {
+    let place = site("explain-caching");
+    write(&place, "public/404.html", "<h1>not here</h1>\n");
+    for (target, caching) in [
+        ("/", "no-cache"),
+        ("/style.css", "no-cache"),
+        ("/photo.jpg", "public, max-age=3600"),
+        ("/app.3f9a2b1c.js", "public, max-age=31536000, immutable"),
+        ("/empty/", "no-cache"),
+        ("/none", "no-cache"),
+        ("/api/status", "no-store"),
+        ("/api/greet?name=a", "no-store"),
+        ("/api/health", "no-store"),
+        ("/healthz", "no-store"),
+        ("/readyz", "no-store"),
+    ] {
+        let told = told(&place, &["GET", target, "public", "--listing"]);
+        assert_eq!(field(&told, "Cache-Control"), Some(caching), "{target}");
+        let steps = steps(&told, "caching");
+        let [(subject, reason)] = steps[..] else {
+            panic!("{target}: {steps:?}")
+        };
+        assert_eq!(subject, caching, "{target}");
+        assert!(!reason.is_empty(), "{target}");
+    }
+    // What says nothing of caches needs no reason.
+    for asked in [["GET", "/docs"], ["POST", "/api/status"]] {
+        let told = told(&place, &[&asked[..], &["public"]].concat());
+        assert_eq!(field(&told, "Cache-Control"), None);
+        assert_eq!(steps(&told, "caching"), []);
+    }
+}
+
+#[test]
 fn programs_read_stable_keys() {
     let place = site("explain-keys");
     let told = told(&place, &["GET", "/style.css", "public"]);

@@ -16,6 +16,7 @@ use std::thread;
 
 use aureon_service::log_file::LogFile;
 use daemon::{Daemon, PATIENCE, Place, run, text};
+use serde_json::{Value, json};
 
 /// A keep-alive connection.
 fn connect(daemon: &Daemon) -> TcpStream {
@@ -209,9 +210,17 @@ fn a_healthcheck_is_an_exit_code() {
     let daemon = Daemon::start(&place, &["--drain-delay", "1h"]);
     let address = daemon.address.clone();
     let check = |address: &str| run(&place, &["healthcheck", "--listen", address]);
+    let check_json = |code: i32| -> Value {
+        let output = run(&place, &["healthcheck", "--json", "--listen", &address]);
+        assert_eq!(output.status.code(), Some(code));
+        assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
     let fine = check(&address);
     assert_eq!(fine.status.code(), Some(0), "{}", text(&fine.stderr));
     assert_eq!(text(&fine.stdout), "ready\n");
+    let told = json!({"ready": true, "address": address, "status": 200, "reason": "ready"});
+    assert_eq!(check_json(0), told);
     daemon.signal("TERM");
     daemon.line_with("not ready");
     let draining = check(&address);
@@ -221,7 +230,21 @@ fn a_healthcheck_is_an_exit_code() {
         "{}",
         text(&draining.stderr)
     );
+    let told = json!({"ready": false, "address": address, "status": 503, "reason": "draining"});
+    assert_eq!(check_json(1), told);
     drop(daemon);
+    let told = check_json(1);
+    assert_eq!(
+        (&told["ready"], &told["status"]),
+        (&json!(false), &json!(0))
+    );
+    assert!(
+        told["reason"]
+            .as_str()
+            .unwrap()
+            .contains("nobody answers on"),
+        "{told}"
+    );
     let gone = check(&address);
     assert_eq!(gone.status.code(), Some(1));
     assert!(
@@ -276,7 +299,7 @@ fn a_log_file_is_rotated_moved_and_reopened_without_losing_a_line() {
         let content = std::fs::read_to_string(entry.unwrap().path()).unwrap();
         assert!(content.len() <= 4096);
         for line in content.lines() {
-            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            let value: Value = serde_json::from_str(line).unwrap();
             let path = value["path"].as_str().unwrap();
             numbers.push(path[1..].parse::<usize>().unwrap());
         }
@@ -409,7 +432,7 @@ fn a_drain_ends_at_its_deadline_and_says_whom_it_cut_off() {
     daemon.line_with("stopped");
     let (code, log) = daemon.wait();
     assert_eq!(code, Some(0));
-    let line: serde_json::Value = serde_json::from_str(&log).unwrap();
+    let line: Value = serde_json::from_str(&log).unwrap();
     assert_eq!(line["ending"], "cut-off");
     assert!(line["duration"].as_f64().unwrap() >= 0.2, "{line}");
 }
@@ -430,8 +453,8 @@ fn a_slow_exchange_is_told_at_a_level_that_leaves_out_the_others() {
     assert_eq!(daemon.get("/large").body.len(), 32 << 20);
     let (_, log) = daemon.stop();
     let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
-    let (slow, quick): (Vec<serde_json::Value>, Vec<_>) =
-        lines.partition(|line: &serde_json::Value| line["path"] == "/large");
+    let (slow, quick): (Vec<Value>, Vec<_>) =
+        lines.partition(|line: &Value| line["path"] == "/large");
     assert!(quick.len() < 100, "{quick:?}");
     assert_eq!(slow.len(), 1);
     assert_eq!(
@@ -478,7 +501,7 @@ fn two_processes_with_one_pipe_tear_no_line_of_the_log() {
     let log = reader.join().unwrap();
     let mut counted = 0;
     for line in log.lines() {
-        let value: serde_json::Value =
+        let value: Value =
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         counted += value["dropped"].as_u64().unwrap_or(1);
     }

@@ -239,6 +239,7 @@ impl Files {
             Ok(Ready::Directory) => to_directory(asked.head),
             Ok(Ready::Listing(entries, is_cut)) => {
                 let page = listing::write_listing(path.as_str(), entries, is_cut, self.dotfiles);
+                asked.note("caching", "no-cache", &["what is in it changes"]);
                 Response::html(page)
                     .with_field("Cache-Control", "no-cache")
                     .with_field("Content-Security-Policy", listing::POLICY)
@@ -456,6 +457,7 @@ impl Files {
         let Some(made) = resource.loaded(coding) else {
             return Response::from(Status::NOT_FOUND);
         };
+        asked.note("caching", "no-cache", &["what is missing may come"]);
         let mut response = Response::bytes(made.content_type(), made.body())
             .with_status(Status::NOT_FOUND)
             .with_field("Cache-Control", "no-cache");

@@ -2,8 +2,9 @@
 //!
 //! `before` may answer in the handler's place, `after` may change any answer, early, late and
 //! failed ones included. A handler that gives none in time is answered for: `after` runs over that
-//! answer, and not again over the handler's own. A middleware holds no state of one request in
-//! itself; it attaches that to the request ([`Request::set`]).
+//! answer, with the request but not the body that its handler has, and not again over the handler's
+//! own. A middleware holds no state of one request in itself; it attaches that to the request
+//! ([`Request::set`]).
 
 use super::{Request, Response};
 

@@ -114,6 +114,7 @@ fn healthcheck(loaded: &Loaded, json: bool) -> Exit {
     };
     let told = String::from_utf8_lossy(&told);
     let reason = told.trim_ascii_end();
+    let mut printed = Exit::Fine;
     if json {
         let mut out = Vec::new();
         let mut object = Object::new(&mut out);
@@ -123,10 +124,10 @@ fn healthcheck(loaded: &Loaded, json: bool) -> Exit {
         object.string("reason", reason);
         object.end();
         out.push(b'\n');
-        print(&out);
+        printed = print(&out);
     } else {
         match status {
-            200 => _ = print(told.as_bytes()),
+            200 => printed = print(told.as_bytes()),
             0 => say(reason),
             _ => say_parts(&[
                 &shown,
@@ -138,7 +139,7 @@ fn healthcheck(loaded: &Loaded, json: bool) -> Exit {
         }
     }
     match status {
-        200 => Exit::Fine,
+        200 => printed,
         _ => Exit::Failed,
     }
 }

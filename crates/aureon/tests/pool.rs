@@ -7,9 +7,9 @@
 
 use aureon::app::{Cors, RequestIds, SecurityHeaders};
 use aureon::metrics::Series;
-use aureon::{Ending, Exchange, Limits, Method, Observer, Request, Router, Server};
+use aureon::{Ending, Exchange, Limits, Method, Observer, Request, Response, Router, Server};
 use std::io::Write;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
 mod served;
@@ -63,6 +63,26 @@ fn a_full_pool_answers_503_with_retry_after() {
     assert_eq!(read_answer(&mut second).1, b"through");
 }
 
+/// A handler that tells the id of its request, if it has one, waits to be let go, and fails.
+fn failing() -> (
+    impl Fn(&Request<'_>) -> &'static str + Send + Sync + 'static,
+    Receiver<String>,
+    Sender<()>,
+) {
+    let (begun, has_begun) = channel();
+    let (let_go, gate) = channel::<()>();
+    let gate = Mutex::new((begun, gate));
+    let handler = move |request: &Request<'_>| -> &'static str {
+        let gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        gate.0
+            .send(request.id().unwrap_or_default().to_owned())
+            .unwrap();
+        gate.1.recv().unwrap();
+        panic!("it went wrong later")
+    };
+    (handler, has_begun, let_go)
+}
+
 /// The value of a field in an answer's head.
 fn value<'a>(head: &'a str, name: &str) -> &'a str {
     let mut lines = head.lines().filter_map(|line| line.split_once(": "));
@@ -73,22 +93,17 @@ fn value<'a>(head: &'a str, name: &str) -> &'a str {
 /// A 503 of the server's own is to be read by a page of another origin, and found in the log.
 #[test]
 fn answers_in_a_handlers_place_have_what_middleware_gives_to_all() {
-    let (begun, has_begun) = channel();
-    let (let_go, gate) = channel::<()>();
+    let (handler, has_begun, let_go) = failing();
     let (tell, told) = channel();
-    let gate = Mutex::new((begun, gate));
     let mut router = Router::new();
     router
         .with(RequestIds::new())
         .with(SecurityHeaders::new())
         .with(Cors::any());
-    let handler = move |request: &Request<'_>| -> &'static str {
-        let gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
-        gate.0.send(request.id().unwrap().to_owned()).unwrap();
-        gate.1.recv().unwrap();
-        panic!("it went wrong later")
-    };
     router.blocking(Method::Get, "/gated", handler);
+    router.get("/stream", |_: &Request<'_>| {
+        Response::stream("text/plain", |_| Ok(()))
+    });
     let limits = Limits {
         answer_timeout_ms: 300,
         pool_threads_max: 1,
@@ -99,12 +114,16 @@ fn answers_in_a_handlers_place_have_what_middleware_gives_to_all() {
         .limits(limits)
         .workers(1);
     let served = Served::start(server.observer(Ids(Mutex::new(tell))));
-    // One is with its handler, one waits for the only thread, and for one there is no place.
+    // One is with its handler, one waits for the only thread, and for two there is no place.
     let mut streams = vec![served.send(GATED)];
     let id_of_handler = has_begun.recv_timeout(PATIENCE).unwrap();
+    let stream = "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n";
     streams.extend([served.send(GATED), served.send(GATED)]);
     let next = || told.recv_timeout(PATIENCE).unwrap();
-    let told: Vec<_> = (0..3).map(|_| next()).collect();
+    // Whoever found no place is told first: from then on a stream finds none either.
+    let mut told = vec![next()];
+    streams.push(served.send(stream));
+    told.extend((0..3).map(|_| next()));
     for (number, stream) in streams.iter_mut().enumerate() {
         let head = read_answer(stream).0;
         assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
@@ -158,21 +177,10 @@ fn an_answer_that_does_not_come_is_given_up() {
 
 #[test]
 fn who_gets_no_answer_from_a_handler_is_told_at_once_and_counted_once() {
-    let (begun, has_begun) = channel();
-    let (let_go, gate) = channel::<()>();
+    let (handler, has_begun, let_go) = failing();
     let (tell, told) = channel();
-    let gate = Mutex::new((begun, gate));
     let mut router = Router::new();
-    router.blocking(
-        Method::Get,
-        "/gated",
-        move |_: &Request<'_>| -> &'static str {
-            let gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
-            gate.0.send(()).unwrap();
-            gate.1.recv().unwrap();
-            panic!("it went wrong later")
-        },
-    );
+    router.blocking(Method::Get, "/gated", handler);
     let limits = Limits {
         answer_timeout_ms: 300,
         ..Limits::DEFAULT

@@ -22,9 +22,10 @@ pub trait Middleware: Send + Sync + 'static {
         let _ = (request, response);
     }
 
-    /// Runs in place of both halves over a 503 that a worker gives because there was no thread for
-    /// the handler and these halves: those of [`Router::blocking`](super::Router::blocking) and of
-    /// uploads run on the pool. Does nothing unless a middleware has something for that answer.
+    /// Runs over a 503 that a worker gives because there was no thread: for the handler and these
+    /// halves, which [`Router::blocking`](super::Router::blocking) and uploads run on the pool, or
+    /// for the stream that the handler answered with. Does nothing unless a middleware has
+    /// something for that answer.
     fn unhandled(&self, request: &Request<'_>, response: &mut Response) {
         let _ = (request, response);
     }
